@@ -1,0 +1,2 @@
+//! shmooze: process-backed web applications, native to systemd.
+pub mod protocol;

@@ -1,0 +1,296 @@
+//! The commands of queues and pools, read from requests (protocol.md sections 3 and 4).
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::json::{Object, Raw, as_list, as_string, parse_object};
+use super::{ProtocolError, Request, Uid};
+
+/// Names of commands, as they stand on the wire and in the command log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// `modules_available`
+    ModulesAvailable,
+    /// `backgrounds_available`
+    BackgroundsAvailable,
+    /// `queue`
+    Queue,
+    /// `pool`
+    Pool,
+    /// `bg`
+    Background,
+    /// `add`
+    Add,
+    /// `set_bg`
+    SetBackground,
+    /// `rm`
+    Remove,
+    /// `mv`
+    Move,
+    /// `tell_module`
+    TellModule,
+    /// `ask_module`
+    AskModule,
+    /// `tell_background`
+    TellBackground,
+    /// `ask_background`
+    AskBackground,
+}
+
+impl Verb {
+    /// The verb called `name` on the wire.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "modules_available" => Self::ModulesAvailable,
+            "backgrounds_available" => Self::BackgroundsAvailable,
+            "queue" => Self::Queue,
+            "pool" => Self::Pool,
+            "bg" => Self::Background,
+            "add" => Self::Add,
+            "set_bg" => Self::SetBackground,
+            "rm" => Self::Remove,
+            "mv" => Self::Move,
+            "tell_module" => Self::TellModule,
+            "ask_module" => Self::AskModule,
+            "tell_background" => Self::TellBackground,
+            "ask_background" => Self::AskBackground,
+            _ => return None,
+        })
+    }
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ModulesAvailable => "modules_available",
+            Self::BackgroundsAvailable => "backgrounds_available",
+            Self::Queue => "queue",
+            Self::Pool => "pool",
+            Self::Background => "bg",
+            Self::Add => "add",
+            Self::SetBackground => "set_bg",
+            Self::Remove => "rm",
+            Self::Move => "mv",
+            Self::TellModule => "tell_module",
+            Self::AskModule => "ask_module",
+            Self::TellBackground => "tell_background",
+            Self::AskBackground => "ask_background",
+        }
+    }
+
+    /// Whether the command log keeps it (protocol.md section 9).
+    #[must_use]
+    pub const fn is_recorded(self) -> bool {
+        matches!(self, Self::Add | Self::SetBackground | Self::Remove | Self::Move | Self::TellModule | Self::TellBackground)
+    }
+
+    /// The names of the arguments that it takes.
+    const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::ModulesAvailable | Self::BackgroundsAvailable => &[],
+            Self::Queue | Self::Pool | Self::Background => &["parameters"],
+            Self::Add | Self::SetBackground => &["type", "args"],
+            Self::Remove | Self::Move => &["uids"],
+            Self::TellModule | Self::TellBackground => &["uid", "cmd", "args"],
+            Self::AskModule | Self::AskBackground => &["uid", "parameters"],
+        }
+    }
+}
+
+/// Whom `tell_…` and `ask_…` speak to. A uid that cannot be one of ours is `None`: it is in no list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A module of the list.
+    Module(Option<Uid>),
+    /// The queue's background.
+    Background(Option<Uid>),
+}
+
+/// Which parameters a list shall show: the names by module type.
+#[derive(Debug, Default)]
+pub struct Wanted<'a> {
+    by_type: Object<'a>,
+}
+
+impl Wanted<'_> {
+    /// Whether no type is named, so that nothing but uid and type is shown.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_type.is_empty()
+    }
+
+    /// The names asked for of modules of `type_name`; `None` where the type is not named.
+    #[must_use]
+    pub fn names(&self, type_name: &str) -> Option<Vec<Cow<'_, str>>> {
+        self.by_type.get(type_name).map(|names| as_list(names).unwrap_or_default().into_iter().filter_map(as_string).collect())
+    }
+}
+
+/// A command with its arguments.
+#[derive(Debug)]
+pub enum Command<'a> {
+    /// List the types that `add` takes.
+    ModulesAvailable,
+    /// List the types that `set_bg` takes.
+    BackgroundsAvailable,
+    /// List the modules of the queue or pool.
+    List(Wanted<'a>),
+    /// Show the background.
+    Background(Wanted<'a>),
+    /// Append a module.
+    Add {
+        /// The type's name; `None` where it is no string, which no type is called.
+        type_name: Option<Cow<'a, str>>,
+        /// What `init` is sent; `None` where they were null.
+        args: Option<Raw>,
+    },
+    /// Set the background.
+    SetBackground {
+        /// As for [`Command::Add`].
+        type_name: Option<Cow<'a, str>>,
+        /// As for [`Command::Add`].
+        args: Option<Raw>,
+    },
+    /// Remove modules; what is no uid of ours is left out.
+    Remove(Vec<Uid>),
+    /// Put modules first, in this order; what is no uid of ours is left out.
+    Move(Vec<Uid>),
+    /// Send `do_<cmd>` to a module.
+    Tell {
+        /// The module.
+        target: Target,
+        /// The name without `do_`.
+        cmd: String,
+        /// Its arguments; `None` where they were null.
+        args: Option<Raw>,
+    },
+    /// Show cached parameters of a module.
+    Ask {
+        /// The module.
+        target: Target,
+        /// Names of parameters.
+        parameters: Vec<Cow<'a, str>>,
+    },
+}
+
+impl<'a> Command<'a> {
+    /// Reads the arguments of `verb` from `request`.
+    ///
+    /// # Errors
+    /// A sentence that names the command and the argument that is missing, unknown or of the wrong type.
+    pub fn parse(verb: Verb, request: &Request<'a>) -> Result<Self, ProtocolError> {
+        let command = verb.name();
+        let args = &request.args;
+        if let Some((argument, _)) = args.iter().find(|(name, _)| !verb.arguments().contains(name)) {
+            return Err(ProtocolError::UnknownArgument { command, argument: argument.to_owned() });
+        }
+        let required = |argument| args.get(argument).ok_or(ProtocolError::MissingArgument { command, argument });
+        let ill_typed = |argument, expected| ProtocolError::ArgumentType { command, argument, expected };
+        let wanted = || wanted(args).ok_or(ill_typed("parameters", "an object of lists of names"));
+        let uid = || required("uid").map(|uid| as_string(uid).and_then(|uid| uid.parse().ok()));
+        Ok(match verb {
+            Verb::ModulesAvailable => Self::ModulesAvailable,
+            Verb::BackgroundsAvailable => Self::BackgroundsAvailable,
+            Verb::Queue | Verb::Pool => Self::List(wanted()?),
+            Verb::Background => Self::Background(wanted()?),
+            Verb::Add => Self::Add { type_name: as_string(required("type")?), args: module_args(args) },
+            Verb::SetBackground => Self::SetBackground { type_name: as_string(required("type")?), args: module_args(args) },
+            Verb::Remove | Verb::Move => {
+                let list = as_list(required("uids")?).ok_or(ill_typed("uids", "a list"))?;
+                let uids = list.into_iter().filter_map(|uid| as_string(uid)?.parse().ok()).collect();
+                if verb == Verb::Remove { Self::Remove(uids) } else { Self::Move(uids) }
+            }
+            Verb::TellModule | Verb::TellBackground => {
+                let target = target(verb, uid()?);
+                let cmd = as_string(required("cmd")?).ok_or(ill_typed("cmd", "a string"))?.into_owned();
+                Self::Tell { target, cmd, args: module_args(args) }
+            }
+            Verb::AskModule | Verb::AskBackground => {
+                let target = target(verb, uid()?);
+                let list = as_list(required("parameters")?).ok_or(ill_typed("parameters", "a list of names"))?;
+                Self::Ask { target, parameters: list.into_iter().filter_map(as_string).collect() }
+            }
+        })
+    }
+}
+
+fn target(verb: Verb, uid: Option<Uid>) -> Target {
+    match verb {
+        Verb::TellBackground | Verb::AskBackground => Target::Background(uid),
+        _ => Target::Module(uid),
+    }
+}
+
+/// What is passed on to a module: exactly what was given, `{}` where nothing was, nothing where it was null
+/// (protocol.md section 5).
+fn module_args(args: &Object<'_>) -> Option<Raw> {
+    match args.get("args") {
+        None => RawValue::from_string("{}".to_owned()).ok(),
+        Some(args) if args.get() == "null" => None,
+        Some(args) => Some(args.to_owned()),
+    }
+}
+
+fn wanted<'a>(args: &Object<'a>) -> Option<Wanted<'a>> {
+    let by_type = match args.get("parameters") {
+        None => Object::default(),
+        Some(parameters) => parse_object(parameters)?,
+    };
+    let well_typed = by_type.iter().all(|(_, names)| as_list(names).is_some());
+    well_typed.then_some(Wanted { by_type })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Incoming;
+
+    fn read(line: &str) -> String {
+        Incoming::with(line.as_bytes(), |incoming| match incoming {
+            Incoming::One(Ok(request)) => {
+                let verb = Verb::from_name(request.cmd.as_deref().unwrap()).unwrap();
+                assert_eq!(Verb::from_name(verb.name()), Some(verb));
+                Command::parse(verb, &request).map_or_else(|e| e.to_string(), |command| format!("{command:?}"))
+            }
+            other => panic!("{other:?}"),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn arguments_at_fault_are_named() {
+        assert_eq!(read(r#"{"cmd":"add"}"#), "add: argument \"type\" is missing.");
+        assert_eq!(read(r#"{"cmd":"add","args":{"type":"x","foo":1}}"#), "add: unknown argument \"foo\".");
+        assert_eq!(read(r#"{"cmd":"rm","args":{"uids":5}}"#), "rm: argument \"uids\" must be a list.");
+        assert_eq!(
+            read(r#"{"cmd":"queue","args":{"parameters":{"a":5}}}"#),
+            "queue: argument \"parameters\" must be an object of lists of names."
+        );
+        assert_eq!(
+            read(r#"{"cmd":"tell_module","args":{"uid":"x","cmd":5}}"#),
+            "tell_module: argument \"cmd\" must be a string."
+        );
+        assert_eq!(read(r#"{"cmd":"modules_available","args":{"x":null}}"#), "modules_available: unknown argument \"x\".");
+    }
+
+    #[test]
+    fn what_a_module_is_sent() {
+        assert!(read(r#"{"cmd":"add","args":{"type":"x"}}"#).contains("args: Some(RawValue({}))"));
+        assert!(read(r#"{"cmd":"add","args":{"type":"x","args":null}}"#).contains("args: None"));
+        assert!(read(r#"{"cmd":"add","args":{"type":"x","args":[1, 2]}}"#).contains("args: Some(RawValue([1, 2]))"));
+    }
+
+    #[test]
+    fn what_is_no_uid_is_in_no_list() {
+        let uid = Uid::new();
+        assert_eq!(
+            read(&format!(r#"{{"cmd":"rm","args":{{"uids":["x",5,null,["{uid}"],"{uid}"]}}}}"#)),
+            format!("Remove([{uid}])")
+        );
+        assert!(
+            read(r#"{"cmd":"ask_module","args":{"uid":5,"parameters":[1,"a"]}}"#).contains("Module(None), parameters: [\"a\"]")
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! The identifier of one module.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+/// Identifies one module for as long as the service lives: a version 4 UUID, written in lower case with hyphens.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Uid(Uuid);
+
+impl Uid {
+    /// A new random identifier.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// The first eight hexadecimal digits, enough to tell modules apart in a log line.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(8);
+        text
+    }
+}
+
+impl Default for Uid {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The text is not an identifier that this project hands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a module identifier")]
+pub struct NotAUid;
+
+impl FromStr for Uid {
+    type Err = NotAUid;
+
+    /// Takes exactly the form that [`fmt::Display`] writes: another spelling of the same number is another identifier,
+    /// since clients compare them as text.
+    fn from_str(text: &str) -> Result<Self, NotAUid> {
+        let uuid = Uuid::try_parse(text).map_err(|_| NotAUid)?;
+        let mut buffer = Uuid::encode_buffer();
+        if uuid.hyphenated().encode_lower(&mut buffer) == text { Ok(Self(uuid)) } else { Err(NotAUid) }
+    }
+}
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_back() {
+        let uid = Uid::new();
+        assert_eq!(uid.to_string().parse(), Ok(uid));
+        assert_eq!(uid.short(), uid.to_string()[..8]);
+    }
+
+    #[test]
+    fn only_the_canonical_spelling_counts() {
+        let text = Uid::new().to_string();
+        assert_eq!(text.replace('-', "").parse::<Uid>(), Err(NotAUid));
+        assert_eq!(format!("{{{text}}}").parse::<Uid>(), Err(NotAUid));
+        assert_eq!("A0000000-0000-4000-8000-000000000000".parse::<Uid>(), Err(NotAUid));
+        assert_eq!("".parse::<Uid>(), Err(NotAUid));
+    }
+}
