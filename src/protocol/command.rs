@@ -248,15 +248,14 @@ mod tests {
     use crate::protocol::Incoming;
 
     fn read(line: &str) -> String {
-        Incoming::with(line.as_bytes(), |incoming| match incoming {
-            Incoming::One(Ok(request)) => {
+        match Incoming::read(line.as_bytes(), &mut String::new()) {
+            Ok(Incoming::One(Ok(request))) => {
                 let verb = Verb::from_name(request.cmd.as_deref().unwrap()).unwrap();
                 assert_eq!(Verb::from_name(verb.name()), Some(verb));
                 Command::parse(verb, &request).map_or_else(|e| e.to_string(), |command| format!("{command:?}"))
             }
             other => panic!("{other:?}"),
-        })
-        .unwrap()
+        }
     }
 
     #[test]

@@ -39,27 +39,25 @@ impl Request<'_> {
     }
 }
 
-impl Incoming<'_> {
-    /// Reads a line and hands what it holds to `use_it`.
-    ///
-    /// A callback, because a line with Python's `NaN` is rewritten first and the requests borrow from the rewritten text.
+impl<'a> Incoming<'a> {
+    /// Reads a line. Where it holds Python's `NaN` or the like, it is rewritten into `rewritten`, from which the requests
+    /// then borrow.
     ///
     /// # Errors
     /// [`ProtocolError::NotJson`] or [`ProtocolError::NeitherObjectNorList`]; the line's answer is then one failure.
-    pub fn with<T>(line: &[u8], use_it: impl FnOnce(Incoming<'_>) -> T) -> Result<T, ProtocolError> {
+    pub fn read(line: &'a [u8], rewritten: &'a mut String) -> Result<Self, ProtocolError> {
         let text = std::str::from_utf8(line).map_err(|error| ProtocolError::NotJson(error.to_string()))?;
-        match Incoming::parse(text) {
-            Ok(incoming) => Ok(use_it(incoming)),
-            Err(error @ ProtocolError::NotJson(_)) => match replace_non_finite(text) {
-                Some(rewritten) => Incoming::parse(&rewritten).map(use_it),
-                None => Err(error),
-            },
-            Err(error) => Err(error),
+        match Self::parse(text) {
+            Err(error @ ProtocolError::NotJson(_)) => {
+                *rewritten = replace_non_finite(text).ok_or(error)?;
+                Self::parse(rewritten)
+            }
+            read => read,
         }
     }
 
     /// Reads a line that holds none of Python's own tokens.
-    fn parse(text: &str) -> Result<Incoming<'_>, ProtocolError> {
+    fn parse(text: &'a str) -> Result<Self, ProtocolError> {
         let not_json = |error: serde_json::Error| ProtocolError::NotJson(error.to_string());
         match text.trim_start().as_bytes().first() {
             Some(b'{') => Ok(Incoming::One(Request::parse(serde_json::from_str(text).map_err(not_json)?))),
@@ -100,11 +98,11 @@ mod tests {
             Ok(request) => format!("{:?}({})", request.cmd, request.raw_args.map_or("", RawValue::get)),
             Err(error) => error.to_string(),
         };
-        Incoming::with(line.as_bytes(), |incoming| match incoming {
-            Incoming::One(request) => show(request),
-            Incoming::Many(requests) => requests.into_iter().map(show).collect::<Vec<_>>().join(" | "),
-        })
-        .unwrap_or_else(|error| error.to_string())
+        match Incoming::read(line.as_bytes(), &mut String::new()) {
+            Ok(Incoming::One(request)) => show(request),
+            Ok(Incoming::Many(requests)) => requests.into_iter().map(show).collect::<Vec<_>>().join(" | "),
+            Err(error) => error.to_string(),
+        }
     }
 
     #[test]
@@ -129,7 +127,7 @@ mod tests {
         {
             assert!(read(line).starts_with("Line is not JSON: "), "{line}");
         }
-        assert!(Incoming::with(b"{\"cmd\":\"\xff\"}", |_| ()).is_err());
+        assert!(Incoming::read(b"{\"cmd\":\"\xff\"}", &mut String::new()).is_err());
     }
 
     #[test]

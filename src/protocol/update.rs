@@ -53,8 +53,8 @@ mod tests {
     use crate::protocol::Incoming;
 
     fn read(line: &str) -> String {
-        Incoming::with(line.as_bytes(), |incoming| match incoming {
-            Incoming::One(Ok(request)) => match Update::parse(&request) {
+        match Incoming::read(line.as_bytes(), &mut String::new()) {
+            Ok(Incoming::One(Ok(request))) => match Update::parse(&request) {
                 Ok(Update::Set(object)) => {
                     format!("set {}", object.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(","))
                 }
@@ -63,8 +63,7 @@ mod tests {
                 Err(error) => error.to_string(),
             },
             other => panic!("{other:?}"),
-        })
-        .unwrap()
+        }
     }
 
     #[test]

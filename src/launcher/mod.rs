@@ -1,0 +1,79 @@
+//! The launcher: who starts modules on a broker's behalf.
+//!
+//! ```text
+//!   broker ── service, type, uid, two ports ──▶ Launcher ── command line, user, limits ──▶ Scopes
+//!          ◀───── how far the scope has come ──          ◀──────────────────────────────
+//! ```
+//!
+//! A broker names only what it wants started; what that means is read from the settings here, so that a broken broker can
+//! ask for nothing but a module type that the administrator configured.
+
+mod local;
+
+pub use local::Local;
+
+use crate::protocol::Uid;
+use crate::scope::{BoxFuture, Launched, Listed, ScopeError};
+
+/// What a broker asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// Name of the service, as in `services` of the settings.
+    pub service: String,
+    /// Whether `type_name` is one of `backgrounds` and not of `modules`.
+    pub background: bool,
+    /// Name of the module type.
+    pub type_name: String,
+    /// The new module's identifier.
+    pub uid: Uid,
+    /// Where the broker waits for the command stream.
+    pub command_port: u16,
+    /// Where the broker waits for the update stream.
+    pub update_port: u16,
+}
+
+/// Why something was not launched; one sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LaunchError {
+    /// The settings know no such type.
+    #[error("{service} has no module type {type_name}")]
+    UnknownType {
+        /// Name of the service.
+        service: String,
+        /// Name of the type.
+        type_name: String,
+    },
+    /// The user of the settings is not known to the system.
+    #[error("user {user} of module type {type_name} does not exist")]
+    UnknownUser {
+        /// The user's name.
+        user: String,
+        /// Name of the type.
+        type_name: String,
+    },
+    /// The scope could not be made.
+    #[error(transparent)]
+    Scope(#[from] ScopeError),
+}
+
+/// Starts and ends modules.
+pub trait Launcher: Send + Sync + 'static {
+    /// Launches a module. Answers once its program is executed.
+    fn launch(&self, launch: Launch) -> BoxFuture<'_, Result<Launched, LaunchError>>;
+
+    /// SIGTERM to every process of the module, SIGKILL to those that are left after the type's `terminate`. Answers at
+    /// once; a module that is gone is success.
+    fn stop(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>>;
+
+    /// Sends a signal to every process of the module.
+    fn kill(&self, uid: Uid, signal: i32) -> BoxFuture<'_, Result<(), ScopeError>>;
+
+    /// Stops the module's processes from running.
+    fn freeze(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>>;
+
+    /// Lets a frozen module run on.
+    fn thaw(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>>;
+
+    /// The modules of a service that are not gone.
+    fn list(&self, service: &str) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>>;
+}

@@ -1,0 +1,173 @@
+//! One module's life, seen from the broker: a task that owns the module's two streams (protocol.md sections 5 and 6).
+//!
+//! ```text
+//!            bind, launch        both connected       init answered
+//!   (birth) ──────────────▶ connecting ──────▶ initialising ──────▶ living ── play, suspend, do_… , updates
+//!                               │                    │                 │
+//!                 time-out,     │     time-out,      │                 │ rm (asked or its own), stream lost,
+//!                 exit status   ▼     refusal        ▼                 ▼ time-out, terminated
+//!                             ╔══════════════════ ending ══════════════════╗
+//!                             ║ streams closed                             ║
+//!                             ║ wait for the processes      `exit` ms      ║
+//!                             ║ stop: SIGTERM to all        `terminate` ms ║──▶ gone
+//!                             ║       SIGKILL to all                       ║
+//!                             ╚════════════════════════════════════════════╝
+//! ```
+//!
+//! The broker holds a [`Handle`]; the task speaks back in [`Event`]s. Orders (play, suspend, rm) overtake tells that have
+//! not been written yet, so a busy client cannot delay the queue.
+//!
+//! **Invariants.** One request is outstanding on the command stream at most, and each is answered within its time or ends
+//! the module. Updates are read however many answers the module leaves unread, in bounded memory. After the
+//! [`Event::Gone`] no process of the module is left and the task has ended.
+
+mod answers;
+mod conversation;
+mod ending;
+mod parameters;
+mod ports;
+mod task;
+
+pub use ending::{Cause, Ending, Reached};
+pub use parameters::Parameters;
+pub use task::{Birth, spawn};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::Order;
+use crate::protocol::{ProtocolError, Raw, Response, Uid};
+
+/// How long each step of a module's life may take (protocol.md section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From launch until both streams are connected.
+    pub connect: Duration,
+    /// From a command until its answer.
+    pub command: Duration,
+    /// From the closing of the streams until the processes have ended by themselves.
+    pub exit: Duration,
+    /// From SIGTERM until SIGKILL.
+    pub terminate: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_millis(2000),
+            command: Duration::from_millis(1000),
+            exit: Duration::from_millis(3000),
+            terminate: Duration::from_millis(5000),
+        }
+    }
+}
+
+/// What a module's task reports.
+#[derive(Debug)]
+pub enum Event {
+    /// `init` was answered, or never will be; the first event of each module.
+    Started {
+        /// The module.
+        uid: Uid,
+        /// Why it did not start.
+        result: Result<(), ProtocolError>,
+    },
+    /// An order was answered.
+    Answered {
+        /// The module.
+        uid: Uid,
+        /// The order.
+        order: Order,
+        /// Whether it did as it was told.
+        obeyed: bool,
+    },
+    /// A started module begins to end without having been ordered to.
+    Ended {
+        /// The module.
+        uid: Uid,
+    },
+    /// No process is left; the last event of each module.
+    Gone {
+        /// The module.
+        uid: Uid,
+        /// How it ended.
+        ending: Ending,
+    },
+}
+
+/// What the broker tells a module's task outside the order of tells.
+#[derive(Debug)]
+pub(crate) enum Direct {
+    /// Write this order as soon as the command stream is free.
+    Order(Order),
+    /// End without asking the module.
+    Terminate(Cause),
+}
+
+/// A `do_…` and whom to answer.
+#[derive(Debug)]
+pub(crate) struct Tell {
+    pub(crate) cmd: String,
+    pub(crate) args: Option<Raw>,
+    pub(crate) answer: oneshot::Sender<Result<Response, ProtocolError>>,
+}
+
+/// How the broker reaches a module.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    uid: Uid,
+    type_name: Arc<str>,
+    parameters: Arc<Parameters>,
+    direct: mpsc::Sender<Direct>,
+    tells: mpsc::Sender<Tell>,
+}
+
+impl Handle {
+    /// The module's identifier.
+    #[must_use]
+    pub const fn uid(&self) -> Uid {
+        self.uid
+    }
+
+    /// The module's type.
+    #[must_use]
+    pub fn type_name(&self) -> &str {
+        &self.type_name
+    }
+
+    /// The cached parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Writes an order as soon as the command stream is free; the answer comes as [`Event::Answered`].
+    pub fn order(&self, order: Order) {
+        self.direct(Direct::Order(order));
+    }
+
+    /// Ends the module without asking it.
+    pub fn terminate(&self, cause: Cause) {
+        self.direct(Direct::Terminate(cause));
+    }
+
+    /// An engine has one order out to a module at a time, besides one that it no longer waits for and a termination, so
+    /// the channel has room. Where the task has ended already, its last events are on their way and say all.
+    fn direct(&self, direct: Direct) {
+        let _ = self.direct.try_send(direct);
+    }
+
+    /// Sends `do_<cmd>` and waits for the module's answer.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Timeout`] or [`ProtocolError::Closed`], after which the module ends;
+    /// [`ProtocolError::Malformed`], after which it lives on.
+    pub async fn tell(&self, cmd: &str, args: Option<Raw>) -> Result<Response, ProtocolError> {
+        let (answer, answered) = oneshot::channel();
+        let tell = Tell { cmd: format!("do_{cmd}"), args, answer };
+        self.tells.send(tell).await.map_err(|_| ProtocolError::Closed)?;
+        answered.await.unwrap_or(Err(ProtocolError::Closed))
+    }
+}

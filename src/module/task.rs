@@ -1,0 +1,175 @@
+//! The task of one module, from its launch to the end of its last process.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::conversation::Conversation;
+use super::ports::{Ports, Streams};
+use super::{Cause, Direct, Ending, Event, Handle, Parameters, Reached, Tell, Timeouts};
+use crate::launcher::{Launch, LaunchError, Launcher};
+use crate::protocol::{ProtocolError, Raw, Uid};
+use crate::record::Record;
+use crate::scope::{Exit, Launched, State};
+
+/// Orders that may wait for the command stream: one that the engine waits for, one that it no longer does, and a
+/// termination.
+const DIRECT_CAPACITY: usize = 4;
+/// Tells that may wait for the command stream; a client beyond that waits for room.
+const TELL_CAPACITY: usize = 16;
+
+/// Everything a new module is made of.
+#[derive(Debug)]
+pub struct Birth {
+    /// Its identifier.
+    pub uid: Uid,
+    /// Name of the service.
+    pub service: Arc<str>,
+    /// Name of its type.
+    pub type_name: Arc<str>,
+    /// Whether the type is one of the backgrounds.
+    pub background: bool,
+    /// What `init` is sent.
+    pub args: Option<Raw>,
+    /// How long its steps may take.
+    pub timeouts: Timeouts,
+    /// Longest line taken from it, in bytes.
+    pub max_line_bytes: usize,
+}
+
+/// Begins a module's life. Its events go to `events`, its commands and updates into `record`.
+#[must_use]
+pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, events: mpsc::Sender<Event>) -> Handle {
+    let (direct, directed) = mpsc::channel(DIRECT_CAPACITY);
+    let (tells, told) = mpsc::channel(TELL_CAPACITY);
+    let parameters = Arc::new(Parameters::default());
+    let handle =
+        Handle { uid: birth.uid, type_name: Arc::clone(&birth.type_name), parameters: Arc::clone(&parameters), direct, tells };
+    let task = Task { birth, launcher, record, events, parameters, directed };
+    tokio::spawn(task.live(told));
+    handle
+}
+
+struct Task {
+    birth: Birth,
+    launcher: Arc<dyn Launcher>,
+    record: Record,
+    events: mpsc::Sender<Event>,
+    parameters: Arc<Parameters>,
+    directed: mpsc::Receiver<Direct>,
+}
+
+/// Why a module did not get as far as `init`.
+struct NotStarted {
+    error: ProtocolError,
+    cause: Cause,
+    /// Whatever runs of it.
+    launched: Option<Launched>,
+}
+
+impl Task {
+    async fn live(mut self, told: mpsc::Receiver<Tell>) {
+        let uid = self.birth.uid;
+        let (launched, cause) = match self.connect().await {
+            Ok((launched, streams)) => {
+                let conversation = Conversation::new(
+                    uid,
+                    streams,
+                    self.birth.timeouts.command,
+                    self.birth.max_line_bytes,
+                    &self.parameters,
+                    &self.record,
+                    &self.events,
+                );
+                let cause = conversation.hold(self.birth.args.take(), &mut self.directed, told).await;
+                (Some(launched), cause)
+            }
+            Err(NotStarted { error, cause, launched }) => {
+                let _ = self.events.send(Event::Started { uid, result: Err(error) }).await;
+                (launched, cause)
+            }
+        };
+        let ending = match launched {
+            Some(launched) => self.end(launched, cause).await,
+            None => Ending { cause, reached: Reached::Exit, exit: None },
+        };
+        tracing::info!(%uid, type_name = %self.birth.type_name, "module {}: {ending}", uid.short());
+        let _ = self.events.send(Event::Gone { uid, ending }).await;
+    }
+
+    /// Launches and waits for both streams.
+    async fn connect(&mut self) -> Result<(Launched, Streams), NotStarted> {
+        let deadline = Instant::now() + self.birth.timeouts.connect;
+        let not_started = |error| NotStarted { error, cause: Cause::NotConnected, launched: None };
+        let said = |error: &dyn std::fmt::Display| not_started(ProtocolError::Said(format!("Could not start module: {error}")));
+        let ports = Ports::bind().await.map_err(|error| said(&error))?;
+        let launch = Launch {
+            service: self.birth.service.to_string(),
+            background: self.birth.background,
+            type_name: self.birth.type_name.to_string(),
+            uid: self.birth.uid,
+            command_port: ports.command(),
+            update_port: ports.update(),
+        };
+        let launcher = Arc::clone(&self.launcher);
+        let mut launching = launcher.launch(launch);
+        let launched = match timeout_at(deadline, &mut launching).await {
+            Ok(launched) => launched.map_err(|error: LaunchError| said(&error))?,
+            Err(_) => {
+                // It cannot be called back: whatever comes of it is ended like any other module.
+                let launched = launching.await.map_err(|error| said(&error))?;
+                return Err(NotStarted { launched: Some(launched), ..not_started(ProtocolError::NotConnected) });
+            }
+        };
+        let mut state = launched.state.clone();
+        // A program that ended well may have left a daemon that connects yet; one that failed has not.
+        let failed = state.wait_for(|state| !matches!(state, State::Running | State::Exited(Exit::Status(0))));
+        let cause = tokio::select! {
+            accepted = timeout_at(deadline, ports.accept()) => match accepted {
+                Ok(Ok(streams)) => return Ok((launched, streams)),
+                Ok(Err(error)) => {
+                    tracing::warn!(uid = %self.birth.uid, "module {}: its connection could not be taken: {error}", self.birth.uid.short());
+                    Cause::NotConnected
+                }
+                Err(_) => Cause::NotConnected,
+            },
+            _ = failed => Cause::NotConnected,
+            cause = terminated(&mut self.directed) => cause,
+        };
+        Err(NotStarted { error: ProtocolError::NotConnected, cause, launched: Some(launched) })
+    }
+
+    /// The streams are closed: wait for the processes, then stop them (protocol.md section 6).
+    async fn end(&self, launched: Launched, cause: Cause) -> Ending {
+        let uid = self.birth.uid;
+        let mut state = launched.state;
+        let by_itself = timeout(self.birth.timeouts.exit, state.wait_for(State::is_gone)).await.is_ok();
+        let mut reached = Reached::Exit;
+        if !by_itself {
+            reached = Reached::Terminate;
+            while let Err(error) = self.launcher.stop(uid).await {
+                tracing::error!(%uid, "module {} could not be stopped: {error}", uid.short());
+                tokio::time::sleep(self.birth.timeouts.terminate).await;
+            }
+            // The house promises this end, however long its processes take to die.
+            let _ = state.wait_for(State::is_gone).await;
+        }
+        let exit = state.borrow().exit();
+        if !by_itself && exit == Some(Exit::Signal(nix::sys::signal::Signal::SIGKILL as i32)) {
+            reached = Reached::Kill;
+        }
+        Ending { cause, reached, exit }
+    }
+}
+
+/// Waits for a termination; orders that come before a module has started have nobody to obey them.
+async fn terminated(directed: &mut mpsc::Receiver<Direct>) -> Cause {
+    loop {
+        match directed.recv().await {
+            Some(Direct::Terminate(cause)) => return cause,
+            Some(Direct::Order(_)) => {}
+            None => return Cause::Drained,
+        }
+    }
+}

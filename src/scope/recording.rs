@@ -1,0 +1,124 @@
+//! A house without processes: it records what it is asked and the test decides what happens.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::{BoxFuture, Launched, Listed, ScopeError, Scopes, Spec, State};
+use crate::protocol::Uid;
+
+/// What was asked of the house.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// [`Scopes::launch`] of this type, with this command line.
+    Launch(String, Vec<String>),
+    /// [`Scopes::stop`].
+    Stop(Uid),
+    /// [`Scopes::kill`].
+    Kill(Uid, i32),
+    /// [`Scopes::freeze`].
+    Freeze(Uid),
+    /// [`Scopes::thaw`].
+    Thaw(Uid),
+    /// [`Scopes::set_limits`].
+    SetLimits(Uid, Vec<(String, String)>),
+}
+
+/// Records calls; a launched scope runs until the test ends it.
+#[derive(Debug, Clone, Default)]
+pub struct Recording {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    calls: Vec<Call>,
+    scopes: HashMap<Uid, (Listed, watch::Sender<State>)>,
+    refusal: Option<ScopeError>,
+}
+
+impl Recording {
+    /// A house in which every launch succeeds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// From now on every launch fails so.
+    pub fn refuse(&self, error: ScopeError) {
+        self.with(|inner| inner.refusal = Some(error));
+    }
+
+    /// What was asked so far.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.with(|inner| inner.calls.clone())
+    }
+
+    /// Brings a scope to `state`.
+    pub fn advance(&self, uid: Uid, state: State) {
+        self.with(|inner| {
+            if let Some((_, sender)) = inner.scopes.get(&uid) {
+                sender.send_replace(state);
+            }
+            if state.is_gone() {
+                inner.scopes.remove(&uid);
+            }
+        });
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
+        act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn record(&self, call: Call) -> BoxFuture<'_, Result<(), ScopeError>> {
+        self.with(|inner| inner.calls.push(call));
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Scopes for Recording {
+    fn launch(&self, spec: Spec) -> BoxFuture<'_, Result<Launched, ScopeError>> {
+        let launched = self.with(|inner| {
+            inner.calls.push(Call::Launch(spec.type_name, spec.program.command));
+            if let Some(error) = &inner.refusal {
+                return Err(error.clone());
+            }
+            let (sender, state) = watch::channel(State::Running);
+            let pid = u32::try_from(inner.scopes.len()).unwrap_or_default() + 1;
+            inner.scopes.insert(spec.uid, (Listed { uid: spec.uid, service: spec.service, pid }, sender));
+            Ok(Launched { pid, state })
+        });
+        Box::pin(async { launched })
+    }
+
+    fn stop(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>> {
+        self.record(Call::Stop(uid))
+    }
+
+    fn kill(&self, uid: Uid, signal: i32) -> BoxFuture<'_, Result<(), ScopeError>> {
+        self.record(Call::Kill(uid, signal))
+    }
+
+    fn freeze(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>> {
+        self.record(Call::Freeze(uid))
+    }
+
+    fn thaw(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>> {
+        self.record(Call::Thaw(uid))
+    }
+
+    fn set_limits(&self, uid: Uid, limits: Vec<(String, String)>) -> BoxFuture<'_, Result<(), ScopeError>> {
+        self.record(Call::SetLimits(uid, limits))
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>> {
+        let list = self.with(|inner| inner.scopes.values().map(|(listed, _)| listed.clone()).collect());
+        Box::pin(async { Ok(list) })
+    }
+
+    fn watch(&self, uid: Uid) -> Option<watch::Receiver<State>> {
+        self.with(|inner| inner.scopes.get(&uid).map(|(_, sender)| sender.subscribe()))
+    }
+}

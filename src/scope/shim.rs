@@ -1,0 +1,204 @@
+//! The held child: a process that waits, does nothing and prints nothing until it is told what to become.
+//!
+//! ```text
+//!   launcher                         shmooze-shim (stdin is a socket pair, the gate)
+//!   Held::spawn ────fork, exec──────▶ waits at the gate
+//!   (puts it into its scope)
+//!   release ───length, Program──────▶ session, limits, user, directory, environment
+//!            ◀──end of file────────── exec of the program (the gate closes by itself)
+//!            ◀──a sentence─────────── or why not, exit 125
+//! ```
+//!
+//! A module is thus in its scope before its first instruction, and the launcher forks by `posix_spawn`, which costs the
+//! same however large it is: user and limits are set here and not between its fork and exec.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command as StdCommand, Stdio};
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, dup2_stdin, initgroups, setgid, setsid, setuid};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use super::ScopeError;
+
+/// Exit status of a shim that could not become the program (as of `systemd.exec(5)`: something before the exec failed).
+const COULD_NOT_EXECUTE: i32 = 125;
+
+/// A program to execute, and everything that is set before it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The command line; the first element is looked up in `PATH` of `environment` where it holds no slash.
+    pub command: Vec<String>,
+    /// The whole environment.
+    pub environment: Vec<(String, String)>,
+    /// Where it starts.
+    pub working_directory: Option<PathBuf>,
+    /// As whom; `None` for whoever the launcher is.
+    pub user: Option<User>,
+    /// Resource limits: name as in `systemd.exec(5)` (`LimitNOFILE`), soft and hard value.
+    pub resource_limits: Vec<(String, u64, u64)>,
+    /// Scheduling priority, -20 to 19.
+    pub nice: Option<i32>,
+    /// How readily the kernel kills it when memory runs out, -1000 to 1000.
+    pub oom_score_adjust: Option<i32>,
+    /// File mode creation mask.
+    pub umask: Option<u32>,
+}
+
+/// A user to become, with the groups that the system's database gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+}
+
+/// A child that waits at its gate.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) child: Child,
+    pub(super) pid: u32,
+    gate: UnixStream,
+}
+
+impl Held {
+    /// Forks a shim. What it prints later, as the program, goes where this process's standard error goes.
+    pub(super) fn spawn(shim: &Path) -> std::io::Result<Self> {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let child = Command::new(shim)
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+            .stdout(Stdio::from(std::io::stderr().as_fd().try_clone_to_owned()?))
+            .stderr(Stdio::inherit())
+            .env_clear()
+            .spawn()
+            .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", shim.display())))?;
+        let pid = child.id().ok_or_else(|| std::io::Error::other("the shim ended at once"))?;
+        Ok(Self { child, pid, gate: UnixStream::from_std(ours)? })
+    }
+
+    /// Lets the child become `program`; answers when it has.
+    pub(super) async fn release(mut self, program: &Program) -> Result<Child, ScopeError> {
+        let system = |error: std::io::Error| ScopeError::System(format!("the shim does not answer: {error}"));
+        let text = serde_json::to_vec(program).map_err(|error| ScopeError::System(error.to_string()))?;
+        let length = u32::try_from(text.len()).map_err(|error| ScopeError::System(error.to_string()))?;
+        self.gate.write_all(&length.to_le_bytes()).await.map_err(system)?;
+        self.gate.write_all(&text).await.map_err(system)?;
+        let mut reason = String::new();
+        self.gate.read_to_string(&mut reason).await.map_err(system)?;
+        if reason.is_empty() {
+            return Ok(self.child);
+        }
+        let _ = self.child.wait().await;
+        Err(ScopeError::Execute { program: program.command.first().cloned().unwrap_or_default(), reason })
+    }
+}
+
+/// The whole of the program `shmooze-shim`. Returns only when it could not become what it was told, with its exit status.
+#[must_use]
+pub fn shim_main() -> i32 {
+    // A duplicate above the standard streams, which closes by itself when the program is executed.
+    let Ok(gate) = std::io::stdin().as_fd().try_clone_to_owned() else { return COULD_NOT_EXECUTE };
+    let mut gate = StdUnixStream::from(gate);
+    let mut length = [0; 4];
+    // End of file: the launcher is gone or has thought better of it.
+    if gate.read_exact(&mut length).is_err() {
+        return COULD_NOT_EXECUTE;
+    }
+    let mut text = vec![0; u32::from_le_bytes(length) as usize];
+    if gate.read_exact(&mut text).is_err() {
+        return COULD_NOT_EXECUTE;
+    }
+    let reason = match serde_json::from_slice::<Program>(&text) {
+        Ok(program) => become_program(&program),
+        Err(error) => format!("the shim was told nonsense: {error}"),
+    };
+    let _ = gate.write_all(reason.as_bytes());
+    COULD_NOT_EXECUTE
+}
+
+/// Answers only where something failed: with what and why.
+fn become_program(program: &Program) -> String {
+    match prepare(program) {
+        Err(reason) => reason,
+        Ok(mut command) => system_sentence(&command.exec()),
+    }
+}
+
+fn prepare(program: &Program) -> Result<StdCommand, String> {
+    let what = |what: &'static str| move |error: nix::errno::Errno| format!("{what}: {}", error.desc());
+    let null = std::fs::File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
+    dup2_stdin(&null).map_err(what("standard input"))?;
+    // A session of its own: a terminal's signals do not reach it, and its process group is its own.
+    setsid().map_err(what("session"))?;
+    for (name, soft, hard) in &program.resource_limits {
+        let resource = resource(name).ok_or_else(|| format!("{name}: no such resource limit"))?;
+        setrlimit(resource, *soft, *hard).map_err(|error| format!("{name}: {}", error.desc()))?;
+    }
+    if let Some(adjust) = program.oom_score_adjust {
+        std::fs::write("/proc/self/oom_score_adj", adjust.to_string()).map_err(|error| format!("OOMScoreAdjust: {error}"))?;
+    }
+    if let Some(nice) = program.nice {
+        rustix::process::setpriority_process(None, nice).map_err(|error| format!("Nice: {error}"))?;
+    }
+    if let Some(mask) = program.umask {
+        umask(Mode::from_bits_truncate(mask));
+    }
+    if let Some(user) = &program.user {
+        let name = std::ffi::CString::new(user.name.as_str()).map_err(|_| "the user's name holds a NUL".to_owned())?;
+        let gid = Gid::from_raw(user.gid);
+        if nix::unistd::geteuid().is_root() {
+            initgroups(&name, gid).map_err(what("groups"))?;
+            setgid(gid).map_err(what("group"))?;
+            setuid(Uid::from_raw(user.uid)).map_err(what("user"))?;
+        } else if nix::unistd::geteuid().as_raw() != user.uid {
+            return Err(format!("only root can start a program as user {}", user.name));
+        }
+    }
+    if let Some(directory) = &program.working_directory {
+        std::env::set_current_dir(directory).map_err(|error| format!("{}: {}", directory.display(), system_sentence(&error)))?;
+    }
+    let (path, arguments) = program.command.split_first().ok_or_else(|| "the command line is empty".to_owned())?;
+    let mut command = StdCommand::new(path);
+    command.args(arguments).env_clear().envs(program.environment.iter().map(|(name, value)| (name, value)));
+    Ok(command)
+}
+
+/// The system's reason without Rust's `(os error 2)`.
+fn system_sentence(error: &std::io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |code| nix::errno::Errno::from_raw(code).desc().to_owned())
+}
+
+/// The resource limit called `name` in `systemd.exec(5)`.
+fn resource(name: &str) -> Option<Resource> {
+    Some(match name {
+        "LimitAS" => Resource::RLIMIT_AS,
+        "LimitCORE" => Resource::RLIMIT_CORE,
+        "LimitCPU" => Resource::RLIMIT_CPU,
+        "LimitDATA" => Resource::RLIMIT_DATA,
+        "LimitFSIZE" => Resource::RLIMIT_FSIZE,
+        "LimitLOCKS" => Resource::RLIMIT_LOCKS,
+        "LimitMEMLOCK" => Resource::RLIMIT_MEMLOCK,
+        "LimitMSGQUEUE" => Resource::RLIMIT_MSGQUEUE,
+        "LimitNICE" => Resource::RLIMIT_NICE,
+        "LimitNOFILE" => Resource::RLIMIT_NOFILE,
+        "LimitNPROC" => Resource::RLIMIT_NPROC,
+        "LimitRSS" => Resource::RLIMIT_RSS,
+        "LimitRTPRIO" => Resource::RLIMIT_RTPRIO,
+        "LimitRTTIME" => Resource::RLIMIT_RTTIME,
+        "LimitSIGPENDING" => Resource::RLIMIT_SIGPENDING,
+        "LimitSTACK" => Resource::RLIMIT_STACK,
+        _ => return None,
+    })
+}

@@ -1,0 +1,87 @@
+//! Finding every process of a scope where no cgroup holds them together.
+//!
+//! A process belongs to a scope when it is in the session that the scope began with, or when its environment carries the
+//! scope's mark (`SHMOOZE_UID`), which descendants inherit through any number of forks, sessions and executions. One that
+//! does both, leave the session and clear its environment, is not found: that is what is lost without systemd.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::protocol::Uid;
+
+/// The variable that marks every process of a module.
+const MARK: &[u8] = b"SHMOOZE_UID=";
+
+/// A process that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    pid: i32,
+    session: i32,
+    mark: Option<Uid>,
+}
+
+struct Question {
+    uid: Uid,
+    session: i32,
+    answer: oneshot::Sender<Vec<i32>>,
+}
+
+/// Answers which processes of a scope live. Questions that arrive while the process table is being read are answered
+/// together from the next reading, so that the end of a thousand modules costs a few readings and not a thousand.
+#[derive(Debug, Clone)]
+pub(super) struct Sweeper {
+    questions: mpsc::Sender<Question>,
+}
+
+impl Sweeper {
+    pub(super) fn new() -> Self {
+        let (questions, mut asked) = mpsc::channel::<Question>(64);
+        tokio::spawn(async move {
+            let mut batch = Vec::new();
+            while asked.recv_many(&mut batch, 1024).await > 0 {
+                let table = tokio::task::spawn_blocking(read_table).await.unwrap_or_default();
+                for Question { uid, session, answer } in batch.drain(..) {
+                    let belongs = |found: &&Found| found.session == session || found.mark == Some(uid);
+                    let _ = answer.send(table.iter().filter(belongs).map(|found| found.pid).collect());
+                }
+            }
+        });
+        Self { questions }
+    }
+
+    /// The living processes of the scope `uid`, whose main process began `session`.
+    pub(super) async fn members(&self, uid: Uid, session: i32) -> Vec<i32> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.questions.send(Question { uid, session, answer }).await;
+        answered.await.unwrap_or_default()
+    }
+}
+
+/// Every process that is not a zombie and could be somebody's module.
+fn read_table() -> Vec<Found> {
+    let own_session = session_of(i32::try_from(std::process::id()).unwrap_or_default());
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid: i32| {
+            let session = session_of(pid)?;
+            // A process may end at any moment while it is looked at; what cannot be read is not ours or not there.
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let mark = environment.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(MARK));
+            let mark = mark.and_then(|uid| std::str::from_utf8(uid).ok()?.parse().ok());
+            (mark.is_some() || Some(session) != own_session).then_some(Found { pid, session, mark })
+        })
+        .collect()
+}
+
+/// The session of a living process; `None` for a zombie.
+fn session_of(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, so count from its end: state, parent, group, session.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    if state == "Z" || state == "X" {
+        return None;
+    }
+    fields.nth(2)?.parse().ok()
+}
