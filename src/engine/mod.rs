@@ -1,0 +1,204 @@
+//! Queues and pools as pure state machines: an [`Input`] goes in, [`Effect`]s come out.
+//!
+//! ```text
+//!   Add ─────▶ Launch ─ ─ ─▶ Started ──▶ append ─┐
+//!   SetBackground ▶ Launch ─▶ Started ──▶ swap ──┤     ┌───────── plan again ◀──────────┐
+//!   Remove ──────────────────────────────────────┼──▶ apply ──▶ orders ─ ─▶ Answered ───┤
+//!   Move ────────────────────────────────────────┤     rm, suspend, play, at once       │ nothing left to do
+//!   Ended (own rm, crash, time-out) ─────────────┘                                      ▼
+//!                                                                                     Done
+//! ```
+//!
+//! A change waits until every order of the one before it is answered (protocol.md section 3); in a pool no change waits
+//! for another.
+//!
+//! **Invariants.** No I/O, no clock, no lock, no async. What was asked for is answered exactly once: each [`Ticket`]
+//! comes back in one [`Effect::Done`] or [`Effect::Refuse`]. A module in the list was initialised and has not ended.
+//! A queue never has two modules told to play: the order to play goes out only together with, and after, the orders
+//! that suspend or remove whatever played before.
+
+mod pool;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+pub use pool::Pool;
+pub use queue::Queue;
+
+use crate::protocol::Uid;
+
+/// Stands for one client's request until it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// Where a new module goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The end of the list.
+    List,
+    /// The background of a queue.
+    Background,
+}
+
+/// What happens to an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A client adds a module; `uid` is new.
+    Add {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// The new module.
+        uid: Uid,
+        /// Where it goes.
+        place: Place,
+    },
+    /// A launch that was asked for has come to its end: `init` was answered, or will never be.
+    Started {
+        /// The module.
+        uid: Uid,
+        /// Whether it is initialised and lives.
+        alive: bool,
+    },
+    /// A client removes modules; those that are not there are ignored.
+    Remove {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// The modules.
+        uids: Vec<Uid>,
+    },
+    /// A client reorders: these come first, in this order, the rest follow as they were.
+    Move {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// The modules.
+        uids: Vec<Uid>,
+    },
+    /// A module answered the order that it was given.
+    Answered {
+        /// The module.
+        uid: Uid,
+        /// Which order it answers.
+        order: Order,
+        /// Whether it did as it was told.
+        obeyed: bool,
+    },
+    /// A started module ends, for whatever reason but an order to be removed.
+    Ended {
+        /// The module.
+        uid: Uid,
+    },
+    /// The service ends: take nothing new, end what is there.
+    Drain {
+        /// Done when all is ended.
+        ticket: Ticket,
+    },
+}
+
+/// What a module is ordered to do; it answers each once (by [`Input::Answered`]) or ends (by [`Input::Ended`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Play from here on.
+    Play,
+    /// Stop playing until told to play.
+    Suspend,
+    /// End; it is off the list already.
+    Remove,
+}
+
+/// What has to be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Launch and initialise the module, then report [`Input::Started`].
+    Launch {
+        /// The module.
+        uid: Uid,
+    },
+    /// Write this order on the module's command stream.
+    Order {
+        /// The module.
+        uid: Uid,
+        /// What it shall do.
+        order: Order,
+    },
+    /// End the module without asking it: it refused an order, or there is no more use for it.
+    Terminate {
+        /// The module.
+        uid: Uid,
+    },
+    /// The list, the background or what plays has changed.
+    Publish,
+    /// The request is carried out.
+    Done {
+        /// Whose request.
+        ticket: Ticket,
+    },
+    /// The request will not be carried out, since the service ends or its module did not start.
+    Refuse {
+        /// Whose request.
+        ticket: Ticket,
+    },
+}
+
+/// What a module was told last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Told {
+    /// Nothing since `init`.
+    #[default]
+    Nothing,
+    /// To play.
+    Play,
+    /// To suspend.
+    Suspend,
+}
+
+/// A module in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Which.
+    pub uid: Uid,
+    /// What it was told last.
+    pub told: Told,
+}
+
+impl Entry {
+    const fn new(uid: Uid) -> Self {
+        Self { uid, told: Told::Nothing }
+    }
+}
+
+/// Either kind of engine.
+#[derive(Debug)]
+pub enum Engine {
+    /// An ordered list, the top one plays.
+    Queue(Queue),
+    /// All play.
+    Pool(Pool),
+}
+
+impl Engine {
+    /// Takes one input and appends what has to be done to `effects`.
+    pub fn step(&mut self, input: Input, effects: &mut Vec<Effect>) {
+        match self {
+            Self::Queue(queue) => queue.step(input, effects),
+            Self::Pool(pool) => pool.step(input, effects),
+        }
+    }
+
+    /// The modules in order.
+    #[must_use]
+    pub fn list(&self) -> &[Entry] {
+        match self {
+            Self::Queue(queue) => queue.list(),
+            Self::Pool(pool) => pool.list(),
+        }
+    }
+
+    /// The background of a queue.
+    #[must_use]
+    pub fn background(&self) -> Option<Entry> {
+        match self {
+            Self::Queue(queue) => queue.background(),
+            Self::Pool(_) => None,
+        }
+    }
+}

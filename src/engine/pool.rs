@@ -1,0 +1,131 @@
+//! The pool: all its modules play (protocol.md section 4). No change waits for another.
+
+use std::collections::HashMap;
+
+use super::{Effect, Entry, Input, Order, Ticket, Told};
+use crate::protocol::Uid;
+
+/// A pool. See the [module](super) for how it is driven.
+#[derive(Debug, Default)]
+pub struct Pool {
+    list: Vec<Entry>,
+    /// Launched and not initialised yet.
+    starting: HashMap<Uid, Ticket>,
+    /// Which request waits for the module's answer.
+    unanswered: HashMap<Uid, (Ticket, Order)>,
+    /// How many answers each request still waits for.
+    outstanding: HashMap<Ticket, usize>,
+    draining: bool,
+}
+
+impl Pool {
+    /// An empty pool.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The modules, oldest first.
+    #[must_use]
+    pub fn list(&self) -> &[Entry] {
+        &self.list
+    }
+
+    /// Takes one input and appends what has to be done to `effects`.
+    pub fn step(&mut self, input: Input, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Add { ticket, .. } if self.draining => effects.push(Effect::Refuse { ticket }),
+            Input::Add { ticket, uid, .. } => {
+                self.starting.insert(uid, ticket);
+                effects.push(Effect::Launch { uid });
+            }
+            Input::Started { uid, alive } => self.started(uid, alive, effects),
+            Input::Remove { ticket, uids } => self.remove(ticket, &|uid| uids.contains(uid), effects),
+            Input::Move { ticket, .. } => effects.push(Effect::Refuse { ticket }),
+            Input::Answered { uid, order, obeyed } => self.answered(uid, order, obeyed, effects),
+            Input::Ended { uid } => self.ended(uid, effects),
+            Input::Drain { ticket } => {
+                self.draining = true;
+                effects.extend(self.starting.keys().map(|&uid| Effect::Terminate { uid }));
+                self.remove(ticket, &|_| true, effects);
+            }
+        }
+    }
+
+    fn started(&mut self, uid: Uid, alive: bool, effects: &mut Vec<Effect>) {
+        let Some(ticket) = self.starting.remove(&uid) else { return };
+        if !alive || self.draining {
+            if alive {
+                effects.push(Effect::Terminate { uid });
+            }
+            effects.push(Effect::Refuse { ticket });
+            return;
+        }
+        self.list.push(Entry::new(uid));
+        effects.push(Effect::Publish);
+        self.order(ticket, uid, Order::Play, effects);
+    }
+
+    fn remove(&mut self, ticket: Ticket, which: &dyn Fn(&Uid) -> bool, effects: &mut Vec<Effect>) {
+        let removed: Vec<Uid> = self.list.extract_if(.., |entry| which(&entry.uid)).map(|entry| entry.uid).collect();
+        if removed.is_empty() {
+            effects.push(Effect::Done { ticket });
+            return;
+        }
+        effects.push(Effect::Publish);
+        for uid in removed {
+            // Its `play` may be unanswered still: whoever added it is answered now, the module will be asked to end.
+            if let Some((adder, _)) = self.unanswered.remove(&uid) {
+                self.answer(adder, effects);
+            }
+            self.order(ticket, uid, Order::Remove, effects);
+        }
+    }
+
+    fn order(&mut self, ticket: Ticket, uid: Uid, order: Order, effects: &mut Vec<Effect>) {
+        self.unanswered.insert(uid, (ticket, order));
+        *self.outstanding.entry(ticket).or_default() += 1;
+        effects.push(Effect::Order { uid, order });
+    }
+
+    fn answer(&mut self, ticket: Ticket, effects: &mut Vec<Effect>) {
+        if let Some(outstanding) = self.outstanding.get_mut(&ticket) {
+            *outstanding -= 1;
+            if *outstanding == 0 {
+                self.outstanding.remove(&ticket);
+                effects.push(Effect::Done { ticket });
+            }
+        }
+    }
+
+    fn answered(&mut self, uid: Uid, order: Order, obeyed: bool, effects: &mut Vec<Effect>) {
+        let Some(&(ticket, open)) = self.unanswered.get(&uid) else { return };
+        if open != order {
+            return;
+        }
+        self.unanswered.remove(&uid);
+        if order == Order::Play {
+            if obeyed {
+                if let Some(entry) = self.list.iter_mut().find(|entry| entry.uid == uid) {
+                    entry.told = Told::Play;
+                }
+            } else {
+                self.list.retain(|entry| entry.uid != uid);
+                effects.push(Effect::Terminate { uid });
+            }
+            effects.push(Effect::Publish);
+        }
+        self.answer(ticket, effects);
+    }
+
+    fn ended(&mut self, uid: Uid, effects: &mut Vec<Effect>) {
+        let before = self.list.len();
+        self.list.retain(|entry| entry.uid != uid);
+        if self.list.len() < before {
+            effects.push(Effect::Publish);
+        }
+        if let Some((ticket, _)) = self.unanswered.remove(&uid) {
+            self.answer(ticket, effects);
+        }
+    }
+}
