@@ -2,3 +2,4 @@
 pub mod engine;
 pub mod protocol;
 pub mod record;
+pub mod settings;
