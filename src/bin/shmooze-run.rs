@@ -1,1 +1,20 @@
-fn main() {}
+//! `shmooze-run`: the whole family in one foreground process.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use shmooze::daemon::{self, Options};
+
+/// Runs every service of the settings and the gateway until it is interrupted.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    daemon::start_log();
+    daemon::run("shmooze-run", daemon::run::main(&arguments.options))
+}

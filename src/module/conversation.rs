@@ -231,7 +231,7 @@ impl<'a> Conversation<'a> {
                 Ok(line) => (Response::parse(&line), String::from_utf8_lossy(&line).into_owned()),
                 Err(too_long) => (Err(ProtocolError::LineTooLong(too_long.limit)), "null".to_owned()),
             };
-            self.record.write(Row::module(self.uid, Namespace::QueueModule, pending.line, text));
+            self.record.write(self.row(Namespace::QueueModule, pending.line, text));
             self.answered(pending.asked, response).await?;
             self.next_order();
         }
@@ -323,9 +323,13 @@ impl<'a> Conversation<'a> {
             let mut line = Vec::new();
             write_request(request.cmd.as_deref().unwrap_or_default(), request.raw_args, &mut line);
             let line = String::from_utf8(line).unwrap_or_default();
-            self.record.write(Row::module(self.uid, Namespace::ModuleInstance, line, response.to_text()));
+            self.record.write(self.row(Namespace::ModuleInstance, line, response.to_text()));
         }
         if over { Err(Cause::Own) } else { Ok(response) }
+    }
+
+    const fn row(&self, namespace: Namespace, input: String, output: String) -> Row {
+        Row { uid: Some(self.uid), namespace, input, output }
     }
 
     /// Answers whatever was asked and never will be answered; says whether an order to be removed was among it.
@@ -333,7 +337,7 @@ impl<'a> Conversation<'a> {
         let uid = self.uid;
         let mut orders: Vec<Order> = Vec::new();
         if let Some(pending) = self.pending.take() {
-            self.record.write(Row::module(uid, Namespace::QueueModule, pending.line, "null".to_owned()));
+            self.record.write(self.row(Namespace::QueueModule, pending.line, "null".to_owned()));
             match pending.asked {
                 Asked::Init => {
                     let _ = self.events.send(Event::Started { uid, result: Err(error.clone()) }).await;

@@ -33,36 +33,11 @@ pub use parameters::Parameters;
 pub use task::{Birth, spawn};
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::Order;
 use crate::protocol::{ProtocolError, Raw, Response, Uid};
-
-/// How long each step of a module's life may take (protocol.md section 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// From launch until both streams are connected.
-    pub connect: Duration,
-    /// From a command until its answer.
-    pub command: Duration,
-    /// From the closing of the streams until the processes have ended by themselves.
-    pub exit: Duration,
-    /// From SIGTERM until SIGKILL.
-    pub terminate: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_millis(2000),
-            command: Duration::from_millis(1000),
-            exit: Duration::from_millis(3000),
-            terminate: Duration::from_millis(5000),
-        }
-    }
-}
 
 /// What a module's task reports.
 #[derive(Debug)]

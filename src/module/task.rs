@@ -7,11 +7,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::conversation::Conversation;
 use super::ports::{Ports, Streams};
-use super::{Cause, Direct, Ending, Event, Handle, Parameters, Reached, Tell, Timeouts};
+use super::{Cause, Direct, Ending, Event, Handle, Parameters, Reached, Tell};
 use crate::launcher::{Launch, LaunchError, Launcher};
 use crate::protocol::{ProtocolError, Raw, Uid};
 use crate::record::Record;
 use crate::scope::{Exit, Launched, State};
+use crate::settings::Timeouts;
 
 /// Orders that may wait for the command stream: one that the engine waits for, one that it no longer does, and a
 /// termination.

@@ -20,7 +20,7 @@ mod sweep;
 
 pub use process_group::ProcessGroup;
 pub use recording::{Call, Recording};
-pub use shim::{Program, shim_main};
+pub use shim::{Program, User, shim_main};
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,0 +1,24 @@
+//! `shmooze-pool`: serves one pool of the settings.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use shmooze::broker::Kind;
+use shmooze::daemon::{self, Options};
+
+/// Serves a pool: starts modules, commands them, and ends them.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+    /// Which pool of the settings; may be left out where there is one
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    daemon::start_log();
+    daemon::run("shmooze-pool", daemon::broker::main(Kind::Pool, arguments.service.as_deref(), &arguments.options))
+}

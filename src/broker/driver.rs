@@ -1,0 +1,219 @@
+//! The driver: the one task that owns the engine and runs its effects.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Board, Configuration, Kind};
+use crate::engine::{Effect, Engine, Input, Place, Pool, Queue, Ticket};
+use crate::launcher::Launcher;
+use crate::module::{self, Birth, Cause, Event, Handle};
+use crate::protocol::{ProtocolError, Raw, Uid};
+use crate::record::Record;
+
+/// Events that modules may report ahead of the driver; a module beyond that waits for room.
+const EVENT_CAPACITY: usize = 256;
+
+type ReplyTo<T> = oneshot::Sender<Result<T, ProtocolError>>;
+
+/// What a client wants changed.
+pub(super) enum Message {
+    Add { type_name: String, args: Option<Raw>, place: Place, reply: ReplyTo<Uid> },
+    Remove { uids: Vec<Uid>, reply: ReplyTo<()> },
+    Move { uids: Vec<Uid>, reply: ReplyTo<()> },
+    Drain { done: oneshot::Sender<()> },
+}
+
+/// Whom a ticket stands for.
+enum Waiting {
+    Added(Uid, ReplyTo<Uid>),
+    Changed(ReplyTo<()>),
+    Nobody,
+}
+
+pub(super) struct Driver {
+    engine: Engine,
+    configuration: Configuration,
+    launcher: Arc<dyn Launcher>,
+    record: Record,
+    board: Arc<Board>,
+    name: Arc<str>,
+    /// Every module that has a task, until its last process is gone.
+    modules: HashMap<Uid, Arc<Handle>>,
+    /// New ones, between the engine's wish to launch them and its being fulfilled.
+    births: HashMap<Uid, Birth>,
+    waiting: HashMap<Ticket, Waiting>,
+    tickets: u64,
+    /// Why the module of the current event did not start.
+    refusal: Option<ProtocolError>,
+    effects: Vec<Effect>,
+    events: mpsc::Sender<Event>,
+    reported: mpsc::Receiver<Event>,
+    drained: Vec<oneshot::Sender<()>>,
+}
+
+impl Driver {
+    pub(super) fn new(configuration: Configuration, launcher: Arc<dyn Launcher>, record: Record, board: Arc<Board>) -> Self {
+        let (events, reported) = mpsc::channel(EVENT_CAPACITY);
+        let engine = match configuration.kind {
+            Kind::Queue => Engine::Queue(Queue::new()),
+            Kind::Pool => Engine::Pool(Pool::new()),
+        };
+        Self {
+            engine,
+            name: configuration.name.as_str().into(),
+            configuration,
+            launcher,
+            record,
+            board,
+            modules: HashMap::new(),
+            births: HashMap::new(),
+            waiting: HashMap::new(),
+            tickets: 0,
+            refusal: None,
+            effects: Vec::new(),
+            events,
+            reported,
+            drained: Vec::new(),
+        }
+    }
+
+    /// Until drained, or until nobody can ask for anything any more and nothing runs.
+    pub(super) async fn drive(mut self, mut messages: mpsc::Receiver<Message>) {
+        let mut open = true;
+        while open || !self.modules.is_empty() {
+            tokio::select! {
+                biased;
+                // What modules report first: a client's change shall see the list as it is.
+                Some(event) = self.reported.recv() => self.event(event),
+                message = messages.recv(), if open => match message {
+                    Some(message) => self.message(message),
+                    None => open = false,
+                },
+            }
+            if !self.drained.is_empty() && self.modules.is_empty() {
+                break;
+            }
+        }
+        for done in self.drained {
+            let _ = done.send(());
+        }
+    }
+
+    fn ticket(&mut self, waiting: Waiting) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.waiting.insert(ticket, waiting);
+        ticket
+    }
+
+    fn message(&mut self, message: Message) {
+        match message {
+            Message::Add { type_name, args, place, reply } => {
+                let uid = Uid::new();
+                let Some(birth) = self.birth(uid, &type_name, args, place) else {
+                    let _ = reply.send(Err(ProtocolError::UnknownType));
+                    return;
+                };
+                self.births.insert(uid, birth);
+                let ticket = self.ticket(Waiting::Added(uid, reply));
+                self.step(Input::Add { ticket, uid, place });
+                // The engine may have refused.
+                self.births.remove(&uid);
+            }
+            Message::Remove { uids, reply } => {
+                let ticket = self.ticket(Waiting::Changed(reply));
+                self.step(Input::Remove { ticket, uids });
+            }
+            Message::Move { uids, reply } => {
+                let ticket = self.ticket(Waiting::Changed(reply));
+                self.step(Input::Move { ticket, uids });
+            }
+            Message::Drain { done } => {
+                self.drained.push(done);
+                let ticket = self.ticket(Waiting::Nobody);
+                self.step(Input::Drain { ticket });
+            }
+        }
+    }
+
+    fn birth(&self, uid: Uid, type_name: &str, args: Option<Raw>, place: Place) -> Option<Birth> {
+        let background = place == Place::Background;
+        let types = &self.configuration.types;
+        let (name, module_type) = if background { &types.backgrounds } else { &types.modules }.get_key_value(type_name)?;
+        Some(Birth {
+            uid,
+            service: Arc::clone(&self.name),
+            type_name: name.as_str().into(),
+            background,
+            args,
+            timeouts: module_type.timeouts,
+            max_line_bytes: self.configuration.max_line_bytes,
+        })
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Started { uid, result } => {
+                let alive = result.is_ok();
+                self.refusal = result.err();
+                self.step(Input::Started { uid, alive });
+                self.refusal = None;
+            }
+            Event::Answered { uid, order, obeyed } => self.step(Input::Answered { uid, order, obeyed }),
+            Event::Ended { uid } => self.step(Input::Ended { uid }),
+            Event::Gone { uid, .. } => {
+                self.modules.remove(&uid);
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.engine.step(input, &mut effects);
+        // Published first: who is answered sees what he asked for.
+        if effects.contains(&Effect::Publish) {
+            self.board.publish(&self.engine, &self.modules);
+        }
+        for effect in effects.drain(..) {
+            self.run(effect);
+        }
+        self.effects = effects;
+    }
+
+    fn run(&mut self, effect: Effect) {
+        match effect {
+            Effect::Launch { uid } => {
+                if let Some(birth) = self.births.remove(&uid) {
+                    let handle = module::spawn(birth, Arc::clone(&self.launcher), self.record.clone(), self.events.clone());
+                    self.modules.insert(uid, Arc::new(handle));
+                }
+            }
+            Effect::Order { uid, order } => {
+                if let Some(module) = self.modules.get(&uid) {
+                    module.order(order);
+                }
+            }
+            Effect::Terminate { uid } => {
+                if let Some(module) = self.modules.get(&uid) {
+                    module.terminate(if self.drained.is_empty() { Cause::Refused } else { Cause::Drained });
+                }
+            }
+            Effect::Publish => {}
+            Effect::Done { ticket } => match self.waiting.remove(&ticket) {
+                Some(Waiting::Added(uid, reply)) => drop(reply.send(Ok(uid))),
+                Some(Waiting::Changed(reply)) => drop(reply.send(Ok(()))),
+                Some(Waiting::Nobody) | None => {}
+            },
+            Effect::Refuse { ticket } => {
+                let error = self.refusal.take().unwrap_or(ProtocolError::ShuttingDown);
+                match self.waiting.remove(&ticket) {
+                    Some(Waiting::Added(_, reply)) => drop(reply.send(Err(error))),
+                    Some(Waiting::Changed(reply)) => drop(reply.send(Err(error))),
+                    Some(Waiting::Nobody) | None => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The broker: one service that owns a queue or a pool and speaks to its clients.
+//!
+//! ```text
+//!   client ──Request──▶ Broker ──reads────────────▶ Board (published snapshot)
+//!                         │  ╲──tell──────────────▶ module::Handle
+//!                         │                              ▲   │ events
+//!                         └──changes──▶ Driver ──orders──┘   │
+//!                                         ▲   └─publishes─▶ Board
+//!                                         └──────────────────┘
+//! ```
+//!
+//! **Invariants.** The driver task is the only one that touches the engine, and it never waits for a client, a module or a
+//! disk. Reads are served from the board and wait for nobody. A change that was begun is carried out though its client goes
+//! away.
+
+mod board;
+mod driver;
+
+pub use board::{Board, Item, Snapshot};
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::Place;
+use crate::launcher::Launcher;
+use crate::module::Handle;
+use crate::protocol::{Command, ProtocolError, Raw, Request, Response, Target, Uid, Verb, Wanted, raw, write_request};
+use crate::record::{Namespace, Record, Row};
+use crate::service::{Handler, Reply};
+use crate::settings::{Lists, Service};
+use driver::{Driver, Message};
+
+/// Changes that may wait for the driver; a client beyond that waits for room.
+const MESSAGE_CAPACITY: usize = 256;
+
+/// Which kind of list a broker owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An ordered list, the top one plays.
+    Queue,
+    /// All play.
+    Pool,
+}
+
+impl Kind {
+    /// Whether a service of this kind has the command.
+    const fn has(self, verb: Verb) -> bool {
+        match verb {
+            Verb::ModulesAvailable | Verb::Add | Verb::Remove | Verb::TellModule | Verb::AskModule => true,
+            Verb::Pool => matches!(self, Self::Pool),
+            Verb::Queue
+            | Verb::Background
+            | Verb::BackgroundsAvailable
+            | Verb::SetBackground
+            | Verb::Move
+            | Verb::TellBackground
+            | Verb::AskBackground => matches!(self, Self::Queue),
+        }
+    }
+}
+
+/// What a broker is made of.
+pub struct Configuration {
+    /// Name of the service.
+    pub name: String,
+    /// Queue or pool.
+    pub kind: Kind,
+    /// The module types.
+    pub types: Lists,
+    /// Longest line taken from a module, in bytes.
+    pub max_line_bytes: usize,
+}
+
+impl Configuration {
+    /// The configuration of a service of the settings; `None` where it is neither queue nor pool.
+    #[must_use]
+    pub fn of(name: &str, service: &Service, max_line_bytes: usize) -> Option<Self> {
+        let (kind, types) = match service {
+            Service::Queue(types) => (Kind::Queue, types.clone()),
+            Service::Pool(types) => (Kind::Pool, types.clone()),
+            Service::App(_) => return None,
+        };
+        Some(Self { name: name.to_owned(), kind, types, max_line_bytes })
+    }
+}
+
+/// One service. Clones are the same broker.
+#[derive(Clone)]
+pub struct Broker {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    kind: Kind,
+    types: Lists,
+    board: Arc<Board>,
+    driver: mpsc::Sender<Message>,
+    record: Record,
+}
+
+impl Broker {
+    /// Starts a broker; its driver task lives until [`Broker::drain`].
+    #[must_use]
+    pub fn start(configuration: Configuration, launcher: Arc<dyn Launcher>, record: Record) -> Self {
+        let (driver, messages) = mpsc::channel(MESSAGE_CAPACITY);
+        let board = Arc::new(Board::default());
+        let shared = Shared {
+            kind: configuration.kind,
+            types: configuration.types.clone(),
+            board: Arc::clone(&board),
+            driver,
+            record: record.clone(),
+        };
+        tokio::spawn(Driver::new(configuration, launcher, record, board).drive(messages));
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// What is published.
+    #[must_use]
+    pub fn board(&self) -> &Board {
+        &self.shared.board
+    }
+
+    /// Takes nothing new and ends every module in order; returns when no process of any is left.
+    pub async fn drain(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.shared.driver.send(Message::Drain { done }).await.is_ok() {
+            let _ = is_done.await;
+        }
+    }
+}
+
+impl Shared {
+    /// Answers what can be answered at once; the rest is what it takes to answer it.
+    fn read(&self, command: Command<'_>) -> Result<Answer, ProtocolError> {
+        Ok(match command {
+            Command::ModulesAvailable => Answer::Now(Response::of(&self.types.modules.keys().collect::<Vec<_>>())),
+            Command::BackgroundsAvailable => Answer::Now(Response::of(&self.types.backgrounds.keys().collect::<Vec<_>>())),
+            Command::List(wanted) => Answer::Now(self.list(&wanted)),
+            Command::Background(wanted) => Answer::Now(self.background(&wanted)),
+            Command::Ask { target, parameters } => {
+                let module = self.find(target, ProtocolError::NotInQueue)?;
+                let mut out = Vec::new();
+                module.parameters().write(parameters.iter().map(AsRef::as_ref), &mut out);
+                Answer::Now(Response::result(into_raw(out)))
+            }
+            Command::Tell { target, cmd, args } => {
+                let missing = if self.kind == Kind::Pool { ProtocolError::NotInPool } else { ProtocolError::NotInQueue };
+                Answer::Tell { module: self.find(target, missing)?, cmd, args }
+            }
+            Command::Add { type_name, args } => {
+                Answer::Add { type_name: self.type_name(type_name, Place::List)?, args, place: Place::List }
+            }
+            Command::SetBackground { type_name, args } => {
+                let place = Place::Background;
+                Answer::Add { type_name: self.type_name(type_name, place)?, args, place }
+            }
+            Command::Remove(uids) => Answer::Remove(uids),
+            Command::Move(uids) => Answer::Move(uids),
+        })
+    }
+
+    fn type_name(&self, name: Option<std::borrow::Cow<'_, str>>, place: Place) -> Result<String, ProtocolError> {
+        let types = if place == Place::List { &self.types.modules } else { &self.types.backgrounds };
+        name.filter(|name| types.contains_key(name.as_ref())).map(Into::into).ok_or(ProtocolError::UnknownType)
+    }
+
+    fn find(&self, target: Target, missing: ProtocolError) -> Result<Arc<Handle>, ProtocolError> {
+        match target {
+            Target::Module(uid) => uid.and_then(|uid| self.board.find(uid)).ok_or(missing),
+            Target::Background(uid) => {
+                let background = self.board.snapshot().background().map(|item| Arc::clone(&item.module));
+                let background = background.ok_or(ProtocolError::NoBackground)?;
+                if uid == Some(background.uid()) { Ok(background) } else { Err(ProtocolError::NotTheBackground) }
+            }
+        }
+    }
+
+    fn list(&self, wanted: &Wanted<'_>) -> Response {
+        let snapshot = self.board.snapshot();
+        if wanted.is_empty() {
+            return Response::result(snapshot.plain().to_owned());
+        }
+        let mut out = vec![b'['];
+        for (at, item) in snapshot.list().iter().enumerate() {
+            if at > 0 {
+                out.extend_from_slice(b", ");
+            }
+            item.write(wanted, &mut out);
+        }
+        out.push(b']');
+        Response::result(into_raw(out))
+    }
+
+    fn background(&self, wanted: &Wanted<'_>) -> Response {
+        match self.board.snapshot().background() {
+            None => Response::DONE,
+            Some(item) => {
+                let mut out = Vec::new();
+                item.write(wanted, &mut out);
+                Response::result(into_raw(out))
+            }
+        }
+    }
+
+    async fn carry_out(&self, answer: Answer) -> Response {
+        match answer {
+            Answer::Now(response) => response,
+            Answer::Tell { module, cmd, args } => module.tell(&cmd, args).await.into(),
+            Answer::Add { type_name, args, place } => {
+                let added = self.ask(|reply| Message::Add { type_name, args, place, reply }).await;
+                match added.and_then(|uid| {
+                    raw(&serde_json::json!({ "uid": uid.to_string() })).map_err(|e| ProtocolError::Said(e.to_string()))
+                }) {
+                    Ok(result) => Response::result(result),
+                    Err(error) => error.into(),
+                }
+            }
+            Answer::Remove(uids) => self.ask(|reply| Message::Remove { uids, reply }).await.map(|()| Response::DONE).into(),
+            Answer::Move(uids) => self.ask(|reply| Message::Move { uids, reply }).await.map(|()| Response::DONE).into(),
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T, ProtocolError>>) -> Message,
+    ) -> Result<T, ProtocolError> {
+        let (reply, replied) = oneshot::channel();
+        self.driver.send(message(reply)).await.map_err(|_| ProtocolError::ShuttingDown)?;
+        replied.await.unwrap_or(Err(ProtocolError::ShuttingDown))
+    }
+
+    fn record(&self, input: String, response: &Response) {
+        let namespace = if self.kind == Kind::Queue { Namespace::ClientQueue } else { Namespace::ClientPool };
+        self.record.write(Row { uid: None, namespace, input, output: response.to_text() });
+    }
+}
+
+/// What it takes to answer a command.
+enum Answer {
+    Now(Response),
+    Tell { module: Arc<Handle>, cmd: String, args: Option<Raw> },
+    Add { type_name: String, args: Option<Raw>, place: Place },
+    Remove(Vec<Uid>),
+    Move(Vec<Uid>),
+}
+
+impl Handler for Broker {
+    fn call<'a>(&'a self, request: Request<'a>) -> Reply<'a> {
+        let shared = &self.shared;
+        let verb = request.cmd.as_deref().and_then(Verb::from_name).filter(|verb| shared.kind.has(*verb));
+        let Some(verb) = verb else { return Reply::Now(ProtocolError::BadCommand.into()) };
+        let answer = Command::parse(verb, &request).and_then(|command| shared.read(command));
+        let input = (verb.is_recorded() && shared.record.is_on()).then(|| {
+            let mut line = Vec::new();
+            write_request(verb.name(), request.raw_args, &mut line);
+            String::from_utf8(line).unwrap_or_default()
+        });
+        let answer = match answer {
+            Ok(Answer::Now(response)) => return Reply::Now(response),
+            Ok(answer) => answer,
+            Err(error) => Answer::Now(error.into()),
+        };
+        Reply::Later(Box::pin(async move {
+            let response = shared.carry_out(answer).await;
+            if let Some(input) = input {
+                shared.record(input, &response);
+            }
+            response
+        }))
+    }
+}
+
+/// JSON that was written piece by piece, as a value.
+fn into_raw(json: Vec<u8>) -> Raw {
+    String::from_utf8(json).ok().and_then(|text| RawValue::from_string(text).ok()).unwrap_or_else(crate::protocol::raw_null)
+}

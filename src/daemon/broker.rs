@@ -1,0 +1,112 @@
+//! `shmooze-queue` and `shmooze-pool`: one service of the settings.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Options, on_signal};
+use crate::broker::{Broker, Configuration, Kind};
+use crate::launcher::{Launcher, Local};
+use crate::record::Record;
+use crate::scope::ProcessGroup;
+use crate::service::{Limits, Listeners, bind_loopback, serve};
+use crate::settings::Settings;
+
+/// How long the command log may take for its last rows when a service ends.
+const RECORD_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Serves the queue or pool called `name`, or the only one of its kind that the settings have.
+///
+/// # Errors
+/// One sentence about settings that cannot be used or a port that cannot be had.
+pub async fn main(kind: Kind, name: Option<&str>, options: &Options) -> Result<(), String> {
+    let settings = options.load()?;
+    let name = choose(&settings, kind, name)?;
+    let shutdown = on_signal().map_err(|error| error.to_string())?;
+    let scopes = Arc::new(ProcessGroup::new(shim()?));
+    let launcher: Arc<dyn Launcher> = Arc::new(Local::new(Arc::clone(&settings), scopes));
+    let service = Running::start(&settings, &name, launcher).await?;
+    tracing::info!("{name} serves {}", addresses(&service.listeners));
+    service.until(shutdown).await;
+    Ok(())
+}
+
+/// A service that is ready to be served.
+pub(super) struct Running {
+    broker: Broker,
+    record: Record,
+    pub(super) listeners: Listeners,
+    limits: Limits,
+}
+
+impl Running {
+    /// Binds the service's port and starts its broker.
+    pub(super) async fn start(settings: &Settings, name: &str, launcher: Arc<dyn Launcher>) -> Result<Self, String> {
+        let (Some(port), Some(service)) = (settings.ports.get(name), settings.services.get(name)) else {
+            return Err(format!("{}: there is no service {name}", settings.file.display()));
+        };
+        let Some(configuration) = Configuration::of(name, service, settings.max_line_bytes) else {
+            return Err(format!("{}: services.{name} is neither a queue nor a pool", settings.file.display()));
+        };
+        let listeners = bind_loopback(*port).await.map_err(|error| format!("{name}: {error}"))?;
+        let record = Record::open(settings.log_database_path.clone(), name);
+        let broker = Broker::start(configuration, launcher, record.clone());
+        let limits = Limits { max_line_bytes: settings.max_line_bytes, ..Limits::default() };
+        Ok(Self { broker, record, listeners, limits })
+    }
+
+    /// Serves until `shutdown`, then ends the modules in order, answers all that was asked and writes the last rows.
+    pub(super) async fn until(self, shutdown: CancellationToken) {
+        let drained = CancellationToken::new();
+        let serving = serve(self.listeners, Arc::new(self.broker.clone()), self.limits, drained.clone());
+        let draining = async {
+            shutdown.cancelled().await;
+            // Connections stay while modules end: whoever waits for an answer gets it, whoever asks for more is refused.
+            self.broker.drain().await;
+            drained.cancel();
+        };
+        tokio::join!(serving, draining);
+        let record = self.record;
+        let closed = tokio::task::spawn_blocking(move || record.close(RECORD_DEADLINE)).await;
+        if let Ok(Err(error)) = closed {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+pub(super) fn addresses(listeners: &Listeners) -> String {
+    listeners.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+fn choose(settings: &Settings, kind: Kind, name: Option<&str>) -> Result<String, String> {
+    let word = if kind == Kind::Queue { "queue" } else { "pool" };
+    let file = settings.file.display();
+    let of_kind: Vec<&String> =
+        settings.services.iter().filter(|(_, service)| service.kind() == word).map(|(name, _)| name).collect();
+    match name {
+        Some(name) if of_kind.iter().any(|other| *other == name) => Ok(name.to_owned()),
+        Some(name) => Err(format!("{file}: services has no {word} called {name}")),
+        None => match of_kind[..] {
+            [] => Err(format!("{file}: services has no {word}")),
+            [only] => Ok(only.clone()),
+            _ if of_kind.iter().any(|name| *name == word) => Ok(word.to_owned()),
+            _ => Err(format!("{file}: services has several {word}s; choose one with --service")),
+        },
+    }
+}
+
+/// Where packages install programs that people do not run by hand.
+const LIBEXEC: &str = "/usr/libexec/shmooze";
+
+/// The program `shmooze-shim`: beside this one, else where packages install it.
+pub(super) fn shim() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("the path of this program is not known: {error}"))?;
+    let beside = own.with_file_name("shmooze-shim");
+    let installed = PathBuf::from(LIBEXEC).join("shmooze-shim");
+    [beside, installed]
+        .into_iter()
+        .find(|path| path.exists())
+        .ok_or_else(|| format!("the program shmooze-shim is neither beside {} nor in {LIBEXEC}", own.display()))
+}

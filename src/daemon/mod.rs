@@ -1,0 +1,84 @@
+//! The programs: what their mains consist of, and what these have in common (log, signals, exit status).
+
+pub mod broker;
+pub mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::settings::Settings;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Exit status for a command line or settings that cannot be used (`EX_CONFIG` of sysexits(3)).
+pub const BAD_CONFIGURATION: u8 = 78;
+
+/// Sends the program's log to standard error; `RUST_LOG` chooses what (`info` by default).
+pub fn start_log() {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    let terminal = std::io::stderr().is_terminal();
+    // The journal has the time already.
+    if terminal { log.with_ansi(true).init() } else { log.with_ansi(false).without_time().init() }
+}
+
+/// A token that is cancelled by the first SIGTERM or SIGINT. A second one is not waited for: ending has its own time-outs.
+///
+/// # Errors
+/// Where the system has no room for a signal handler.
+pub fn on_signal() -> std::io::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let token = CancellationToken::new();
+    let cancelled = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        cancelled.cancel();
+    });
+    Ok(token)
+}
+
+/// Runs a daemon on one thread and turns its error into one line on standard error.
+pub fn run(name: &str, main: impl Future<Output = Result<(), String>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(main) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::from(BAD_CONFIGURATION)
+        }
+    }
+}
+
+/// Options that every daemon takes.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Settings file; else the one named by SHMOOZE_SETTINGS, else /etc/shmooze/settings.json
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+}
+
+impl Options {
+    /// Reads the settings, and warns of what this machine lacks for them.
+    ///
+    /// # Errors
+    /// All that is wrong with the file, one sentence a line.
+    pub fn load(&self) -> Result<Arc<Settings>, String> {
+        let settings = Settings::load(self.settings.as_deref()).map_err(|error| error.to_string())?;
+        for problem in settings.problems_of_machine() {
+            tracing::warn!("{problem}");
+        }
+        Ok(Arc::new(settings))
+    }
+}

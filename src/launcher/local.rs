@@ -1,0 +1,147 @@
+//! The launcher inside the process that uses it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use nix::unistd::User as SystemUser;
+
+use super::{Launch, LaunchError, Launcher};
+use crate::protocol::Uid;
+use crate::scope::{BoxFuture, Launched, Listed, Program, ScopeError, Scopes, Spec, User};
+use crate::settings::{self, Limit, ModuleType, ProcessLimit, Settings};
+
+/// What a module finds in its environment where it is not given the launcher's own.
+const BASE_ENVIRONMENT: [&str; 4] = ["LANG", "LC_ALL", "PATH", "TZ"];
+
+/// Reads the settings and asks a house of scopes.
+#[derive(Clone)]
+pub struct Local {
+    settings: Arc<Settings>,
+    scopes: Arc<dyn Scopes>,
+    inherits: bool,
+}
+
+impl Local {
+    /// A launcher whose modules begin with a clean environment.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, scopes: Arc<dyn Scopes>) -> Self {
+        Self { settings, scopes, inherits: false }
+    }
+
+    /// Gives modules this process's environment too, as befits a program in the foreground.
+    #[must_use]
+    pub fn inheriting(self) -> Self {
+        Self { inherits: true, ..self }
+    }
+
+    fn spec(&self, launch: Launch) -> Result<Spec, LaunchError> {
+        let module_type = self
+            .module_type(&launch)
+            .ok_or_else(|| LaunchError::UnknownType { service: launch.service.clone(), type_name: launch.type_name.clone() })?;
+        let mut program = self.program(&module_type.process, &launch.service, &launch.type_name)?;
+        program.command.extend(["localhost".to_owned(), launch.command_port.to_string(), launch.update_port.to_string()]);
+        program.environment.push(("SHMOOZE_UID".to_owned(), launch.uid.to_string()));
+        Ok(Spec {
+            uid: launch.uid,
+            service: launch.service,
+            type_name: launch.type_name,
+            program,
+            terminate: module_type.timeouts.terminate,
+        })
+    }
+
+    fn module_type(&self, launch: &Launch) -> Option<&ModuleType> {
+        let lists = self.settings.services.get(&launch.service)?.lists()?;
+        let types = if launch.background { &lists.backgrounds } else { &lists.modules };
+        types.get(&launch.type_name).map(AsRef::as_ref)
+    }
+
+    /// The program of a module type or of an application's service; `name` is what it is called in errors.
+    fn program(&self, process: &settings::Process, service: &str, name: &str) -> Result<Program, LaunchError> {
+        let user = match &process.user {
+            None => None,
+            Some(user) => {
+                Some(find_user(user).ok_or_else(|| LaunchError::UnknownUser { user: user.clone(), type_name: name.to_owned() })?)
+            }
+        };
+        let mut environment: BTreeMap<String, String> =
+            std::env::vars().filter(|(name, _)| self.inherits || BASE_ENVIRONMENT.contains(&name.as_str())).collect();
+        // Descriptors and sockets of this process's own service manager are not the module's business.
+        for private in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            environment.remove(private);
+        }
+        let account = match &user {
+            Some(user) => SystemUser::from_uid(user.uid.into()).ok().flatten(),
+            None if self.inherits => None,
+            None => SystemUser::from_uid(nix::unistd::geteuid()).ok().flatten(),
+        };
+        if let Some(account) = account {
+            environment.insert("HOME".to_owned(), account.dir.to_string_lossy().into_owned());
+            environment.insert("SHELL".to_owned(), account.shell.to_string_lossy().into_owned());
+            environment.insert("USER".to_owned(), account.name.clone());
+            environment.insert("LOGNAME".to_owned(), account.name);
+        }
+        let file = self.settings.file.to_string_lossy().into_owned();
+        environment.insert(settings::FILE_VARIABLE.to_owned(), file);
+        environment.insert("SHMOOZE_SERVICE".to_owned(), service.to_owned());
+        environment.extend(process.environment.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let mut program = Program {
+            command: process.command.clone(),
+            environment: environment.into_iter().collect(),
+            working_directory: process.working_directory.clone(),
+            user,
+            ..Program::default()
+        };
+        for (name, limit) in &process.limits {
+            match *limit {
+                Limit::Process(ProcessLimit::Resource { soft, hard, .. }) => {
+                    program.resource_limits.push((name.clone(), soft, hard));
+                }
+                Limit::Process(ProcessLimit::Nice(nice)) => program.nice = Some(nice),
+                Limit::Process(ProcessLimit::OomScoreAdjust(adjust)) => program.oom_score_adjust = Some(adjust),
+                Limit::Process(ProcessLimit::Umask(mask)) => program.umask = Some(mask),
+                // Properties of the scope, which is the house's business.
+                Limit::Scope(_) => {}
+            }
+        }
+        Ok(program)
+    }
+}
+
+/// The user called `name`, or numbered so.
+fn find_user(name: &str) -> Option<User> {
+    let account = SystemUser::from_name(name).ok().flatten();
+    let account = account.or_else(|| SystemUser::from_uid(name.parse::<u32>().ok()?.into()).ok().flatten())?;
+    Some(User { name: account.name, uid: account.uid.as_raw(), gid: account.gid.as_raw() })
+}
+
+impl Launcher for Local {
+    fn launch(&self, launch: Launch) -> BoxFuture<'_, Result<Launched, LaunchError>> {
+        Box::pin(async move { Ok(self.scopes.launch(self.spec(launch)?).await?) })
+    }
+
+    fn stop(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>> {
+        self.scopes.stop(uid)
+    }
+
+    fn kill(&self, uid: Uid, signal: i32) -> BoxFuture<'_, Result<(), ScopeError>> {
+        self.scopes.kill(uid, signal)
+    }
+
+    fn freeze(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>> {
+        self.scopes.freeze(uid)
+    }
+
+    fn thaw(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>> {
+        self.scopes.thaw(uid)
+    }
+
+    fn list(&self, service: &str) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>> {
+        let service = service.to_owned();
+        Box::pin(async move {
+            let mut list = self.scopes.list().await?;
+            list.retain(|listed| listed.service == service);
+            Ok(list)
+        })
+    }
+}

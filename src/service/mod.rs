@@ -1,0 +1,35 @@
+//! What every JSON-line service is: sockets that are accepted from, lines that are answered, an end that answers all.
+//!
+//! ```text
+//!   listen() ─▶ serve() ─accept─▶ connection (one task each) ── Request ──▶ Handler
+//!                                      ▲                                       │
+//!                                      └── lines in order ◀────── Reply ───────┘
+//! ```
+//!
+//! The brokers are built on it, and so may be a program of one's own: implement [`Handler`], or fill a [`Commands`] table.
+
+mod commands;
+mod connection;
+mod listen;
+mod serve;
+
+pub use commands::Commands;
+pub use listen::{Listeners, bind_loopback};
+pub use serve::{Limits, serve};
+
+use crate::protocol::{Request, Response};
+use crate::scope::BoxFuture;
+
+/// The answer to a request, or what it takes to get it.
+pub enum Reply<'a> {
+    /// Known at once.
+    Now(Response),
+    /// Known later. Requests of the same connection wait for it, those of others do not.
+    Later(BoxFuture<'a, Response>),
+}
+
+/// Answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Begins to answer one request.
+    fn call<'a>(&'a self, request: Request<'a>) -> Reply<'a>;
+}
