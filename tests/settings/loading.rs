@@ -29,6 +29,7 @@ fn everything_is_read() {
     assert_eq!(kinds, [("queue", "queue"), ("pool", "pool"), ("volume", "app")]);
     assert_eq!(settings.values["cover_path"], "$UNSET/covers");
     assert_eq!(settings.values["sizes_path"], serde_json::json!([1, 2]));
+    assert_eq!(settings.values["path_to_state"], "$STATE");
     assert_eq!(settings.values["static_path"], "/srv/app/static");
     assert_eq!(settings.values["volume"]["low"], 0.5);
 }

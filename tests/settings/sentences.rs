@@ -38,7 +38,16 @@ fn no_json() {
     assert_eq!(refused(&deep, "s.json"), "s.json: is not JSON at line 1, column 128: recursion limit exceeded.");
 }
 
-/// The sentence of the issue that asked for it.
+/// A service that cannot be is not told to get a port as well.
+#[test]
+fn the_gateway_is_no_service() {
+    assert_eq!(
+        refused(r#"{"services": {"wsgi": {"kind": "queue"}}}"#, "s.json"),
+        "s.json: services.wsgi cannot be a service: \"wsgi\" in ports is the gateway's port."
+    );
+}
+
+/// A time-out is a number, not a time span as in `RuntimeMaxSec`.
 #[test]
 fn a_time_out_with_a_unit() {
     let text = FULL.replace("\"exit\": 1500", "\"exit\": \"3s\"");
