@@ -13,7 +13,7 @@
 //! same however large it is: user and limits are set here and not between its fork and exec.
 
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -140,6 +140,7 @@ fn prepare(program: &Program) -> Result<StdCommand, String> {
     let what = |what: &'static str| move |error: nix::errno::Errno| format!("{what}: {}", error.desc());
     let null = std::fs::File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
     dup2_stdin(&null).map_err(what("standard input"))?;
+    close_inherited_on_exec();
     // A session of its own: a terminal's signals do not reach it, and its process group is its own.
     setsid().map_err(what("session"))?;
     for (name, soft, hard) in &program.resource_limits {
@@ -173,6 +174,20 @@ fn prepare(program: &Program) -> Result<StdCommand, String> {
     let mut command = StdCommand::new(path);
     command.args(arguments).env_clear().envs(program.environment.iter().map(|(name, value)| (name, value)));
     Ok(command)
+}
+
+/// Descriptors that this program was given by mistake, by whoever started the launcher, end here. Ours close by
+/// themselves.
+fn close_inherited_on_exec() {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers: Vec<i32> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // SAFETY: the descriptor is only named in one system call, which answers EBADF where it is not open (as is the one
+        // that the list itself was read by).
+        #[allow(unsafe_code, reason = "only a number is known of a descriptor that somebody else has opened")]
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let _ = rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC);
+    }
 }
 
 /// The system's reason without Rust's `(os error 2)`.
