@@ -1,2 +1,3 @@
 //! shmooze: process-backed web applications, native to systemd.
+pub mod client;
 pub mod protocol;
