@@ -1,3 +1,4 @@
 //! shmooze: process-backed web applications, native to systemd.
 pub mod client;
+pub mod gateway;
 pub mod protocol;
