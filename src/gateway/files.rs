@@ -73,8 +73,7 @@ fn is_public(path: &str) -> bool {
 /// than bytes, or of a version that may be gone (`If-Range`) is answered with the whole (RFC 9110 section 14.2).
 fn conditions(parts: &Parts) -> HeaderMap {
     let mut headers = parts.headers.clone();
-    let is_bytes = |range: &HeaderValue| range.as_bytes().get(..6).is_some_and(|unit| unit.eq_ignore_ascii_case(b"bytes="));
-    let has_bytes = headers.get(RANGE).is_some_and(is_bytes);
+    let has_bytes = headers.get(RANGE).is_some_and(|range| range.as_bytes().starts_with(b"bytes="));
     if parts.method == Method::HEAD || headers.contains_key(IF_RANGE) || !has_bytes {
         headers.remove(RANGE);
     }
@@ -83,12 +82,15 @@ fn conditions(parts: &Parts) -> HeaderMap {
 
 /// Says that text is UTF-8, and that a file may be kept but must be asked after: a changed page is seen at once.
 fn describe(headers: &mut HeaderMap) {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if content_type.starts_with("text/")
-        && !content_type.contains("charset")
-        && let Ok(value) = HeaderValue::from_str(&format!("{content_type}; charset=utf-8"))
-    {
-        headers.insert(CONTENT_TYPE, value);
+    let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = match said {
+        // What remains of the old name of JavaScript (RFC 9239 section 6).
+        "application/javascript" => Some("text/javascript; charset=utf-8".parse()),
+        _ if said.starts_with("text/") && !said.contains("charset") => Some(format!("{said}; charset=utf-8").parse()),
+        _ => None,
+    };
+    if let Some(Ok(content_type)) = content_type {
+        headers.insert(CONTENT_TYPE, content_type);
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
