@@ -39,7 +39,7 @@ from shmooze.errors import ConnectionClosed, ShmoozeError  # noqa: E402
 from shmooze.module import CommandError, ParentConnection  # noqa: E402
 
 SWITCHES = ("noconnect", "noinit", "noresponse", "noquit", "noterm", "tooslow", "flood", "answertwice")
-NUMBERS = {"fork": range(1, 101), "crash": range(0, 256)}
+NUMBERS = {"fork": range(1, 101), "crash": range(256)}
 STREAMS = ("halfline", "longline")
 SLOW_SECONDS = 3
 LIFETIME_SECONDS = 600
@@ -178,6 +178,7 @@ class Problem:
         if "fork" in self.flags:
             assert self.connection is not None
             self.connection.set_parameters(pids=spawn_grandchildren(self.flags["fork"]))
+            self.connection.settle()  # who reads the answer to init may rely on the parameter
 
     def after_init(self) -> None:
         if "crash" in self.flags:

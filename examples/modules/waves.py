@@ -54,8 +54,5 @@ def _block(frequency: float, begin: int, end: int, length: int) -> bytes:
     fade = _FADE_SECONDS * RATE
     return array(
         "h",
-        (
-            int(_LOUDNESS * min(1.0, n / fade, (length - n) / fade) * math.sin(step * n))
-            for n in range(begin, end)
-        ),
+        (int(_LOUDNESS * min(1.0, n / fade, (length - n) / fade) * math.sin(step * n)) for n in range(begin, end)),
     ).tobytes()

@@ -69,7 +69,7 @@ def value_of(text: str) -> Any:
 
 
 def listing() -> list[dict[str, Any]]:
-    kinds = {kind: TITLE for kind in ask("queue", "modules_available")}
+    kinds = dict.fromkeys(ask("queue", "modules_available"), TITLE)
     found: list[dict[str, Any]] = ask("queue", "queue", parameters=kinds)
     return found
 

@@ -70,9 +70,7 @@ class Volume:
 
 def main() -> None:
     volume = Volume(os.environ.get("SHMOOZE_MIXER") or None)
-    Service(
-        "volume", {"get_volume": volume.get_volume, "set_volume": volume.set_volume, "mute": volume.mute}
-    ).run()
+    Service("volume", {"get_volume": volume.get_volume, "set_volume": volume.set_volume, "mute": volume.mute}).run()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the tests of the examples share: starting a module under a parent that the test plays, loading one as a module."""
+"""What the tests of the examples share: starting a module under a parent of the test, loading one."""
 
 import importlib.util
 import os

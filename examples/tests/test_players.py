@@ -43,7 +43,15 @@ class PlayheadTest(unittest.TestCase):
 
 class WavesTest(unittest.TestCase):
     def test_notes(self) -> None:
-        for note, hertz in {"A4": 440, "a5": 880, "C4": 261.63, "C#4": 277.18, "Db4": 277.18, "B3": 246.94, "-": 0}.items():
+        for note, hertz in {
+            "A4": 440,
+            "a5": 880,
+            "C4": 261.63,
+            "C#4": 277.18,
+            "Db4": 277.18,
+            "B3": 246.94,
+            "-": 0,
+        }.items():
             self.assertAlmostEqual(waves.frequency_of(note), hertz, places=2)
         for wrong in ("", "H4", "A", "4", "A44", "A##4", "A-1", "--", "A\u00b2"):
             with self.subTest(wrong), self.assertRaisesRegex(ValueError, "is no note"):
@@ -132,7 +140,9 @@ class TonesTest(ModuleTestCase):
         parent.wait_for(lambda: parent.parameters["position"] > 500)
         parent.command("suspend")
         self.assertEqual(parent.parameters["state"], "suspended")
-        self.assertRegex(parent.command("do_seek", {"position": 1001})["error"], '"position" must be between 0 and 1000')
+        self.assertRegex(
+            parent.command("do_seek", {"position": 1001})["error"], '"position" must be between 0 and 1000'
+        )
         self.assertRegex(parent.command("do_seek", {"position": -1})["error"], '"position" must be between')
         self.assertRegex(parent.command("do_seek")["error"], 'needs the argument "position"')
         self.assert_ends_after_rm(parent)
@@ -216,7 +226,9 @@ class SlidesTest(ModuleTestCase):
         self.assertEqual(parent.parameters["state"], "playing")
         parent.wait_finished()
         self.assertEqual(parent.wait_exit(), 0)
-        shown = [u["args"]["parameters"]["text"] for u in parent.updates if "text" in u.get("args", {}).get("parameters", {})]
+        shown = [
+            u["args"]["parameters"]["text"] for u in parent.updates if "text" in u.get("args", {}).get("parameters", {})
+        ]
         self.assertEqual(shown, ["one", "two", "three"])
         self.assertEqual(parent.parameters["position"], 0.3)
 

@@ -62,7 +62,7 @@ class ProblemTest(ModuleTestCase):
         for flags, variable, sentence in (
             (["unknown"], "", 'problem: there is no flag "unknown"\n'),
             ([], "noquit, nowhere=1", 'problem: there is no flag "nowhere"\n'),
-            (["fork=x"], "", "problem: Argument \"fork\" of command \"init\" must be true or a number from 1 to 100.\n"),
+            (["fork=x"], "", 'problem: Argument "fork" of command "init" must be true or a number from 1 to 100.\n'),
         ):
             with self.subTest(sentence):
                 parent = self.launch(*flags, environment={"SHMOOZE_PROBLEM": variable})
@@ -81,8 +81,9 @@ class ProblemTest(ModuleTestCase):
 
     def test_flags_of_command_line_environment_and_init_add_up(self) -> None:
         parent = self.start({"noquit": True}, "noterm", environment={"SHMOOZE_PROBLEM": "fork=2"})
-        self.assertEqual(len(parent.parameters["pids"]), 2)
-        self.kill_all(parent.parameters["pids"])
+        pids = parent.wait_for(lambda: parent.parameters.get("pids"))
+        self.kill_all(pids)
+        self.assertEqual(len(pids), 2)
         self.assertEqual(parent.command("rm"), {"success": True})
         parent.terminate()
         self.assert_stays(parent)
@@ -147,7 +148,7 @@ class ProblemTest(ModuleTestCase):
 
     def test_fork(self) -> None:
         parent = self.start({"fork": 3})
-        pids = parent.parameters["pids"]
+        pids = parent.wait_for(lambda: parent.parameters.get("pids"))
         self.assertEqual(len(set(pids)), 3)
         try:
             own = self.pid(parent)

@@ -93,7 +93,9 @@ class VolumeTest(ServicesTestCase):
 
     def test_the_mixer_follows(self) -> None:
         amixer = self.folder / "amixer"
-        amixer.write_text(f"#!{sys.executable}\nimport sys\nopen({str(self.folder / 'mixed')!r}, 'a').write(f'{{sys.argv[1:]}}\\n')\n")
+        amixer.write_text(
+            f"#!{sys.executable}\nimport sys\nopen({str(self.folder / 'mixed')!r}, 'a').write(f'{{sys.argv[1:]}}\\n')\n"
+        )
         amixer.chmod(0o755)
         volume = self.start("volume", SHMOOZE_MIXER="Master")
         volume.call("set_volume", volume=30)
@@ -177,7 +179,9 @@ class WordsTest(ServicesTestCase):
                 self.asked.clear()
                 self.assertEqual(self.say(nlp, message), sentence)
                 self.assertEqual(self.asked, [("add", {"type": kind, "args": args})])
-        self.assertEqual(self.refused(nlp, "do", message="play sofa"), "I cannot play sofa; I know echo, slides, tones.")
+        self.assertEqual(
+            self.refused(nlp, "do", message="play sofa"), "I cannot play sofa; I know echo, slides, tones."
+        )
         self.assertEqual(self.refused(nlp, "do", message="play tones 1"), "too low")
 
     def test_what_is_at_the_top(self) -> None:
@@ -220,7 +224,9 @@ class WordsTest(ServicesTestCase):
 
     def test_what_it_cannot_do(self) -> None:
         nlp = self.start("nlp")
-        self.assertEqual(self.refused(nlp, "do", message="sing  a song"), 'I do not understand "sing a song"; try "help".')
+        self.assertEqual(
+            self.refused(nlp, "do", message="sing  a song"), 'I do not understand "sing a song"; try "help".'
+        )
         self.assertEqual(self.refused(nlp, "do", message=""), 'I do not understand ""; try "help".')
         self.assertEqual(self.refused(nlp, "do", message="skip"), "The service queue does not run.")
         self.assertEqual(self.refused(nlp, "do"), 'Command "do" needs the argument "message".')

@@ -1,6 +1,8 @@
 //! The programs: what their mains consist of, and what these have in common (log, signals, exit status).
 
+mod apps;
 pub mod broker;
+pub mod gateway;
 pub mod run;
 
 use std::path::PathBuf;

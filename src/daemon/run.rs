@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::broker::{Running, addresses, shim};
-use super::{Options, on_signal};
-use crate::launcher::{Launcher, Local};
-use crate::scope::ProcessGroup;
+use super::broker::{self, addresses, shim};
+use super::{Options, apps, gateway, on_signal};
+use crate::launcher::Local;
+use crate::scope::{ProcessGroup, Scopes};
 use crate::settings::{GATEWAY_PORT, Service};
 
 /// Runs every queue and pool, the application's own services and the gateway of the settings.
@@ -18,27 +17,32 @@ use crate::settings::{GATEWAY_PORT, Service};
 pub async fn main(options: &Options) -> Result<(), String> {
     let settings = options.load()?;
     let shutdown = on_signal().map_err(|error| error.to_string())?;
-    let scopes = Arc::new(ProcessGroup::new(shim()?));
-    let launcher: Arc<dyn Launcher> = Arc::new(Local::new(Arc::clone(&settings), scopes).inheriting());
+    let scopes: Arc<dyn Scopes> = Arc::new(ProcessGroup::new(shim()?));
+    let launcher = Local::new(Arc::clone(&settings), Arc::clone(&scopes)).inheriting();
     let tasks = TaskTracker::new();
-    // Everything is bound before anything is served: a port that is taken ends all of it with one sentence.
+    // Everything is bound before anything is started: a port that is taken ends all of it with one sentence.
     let mut services = Vec::new();
-    for (name, service) in &settings.services {
-        if !matches!(service, Service::App(_)) {
-            services.push((name, Running::start(&settings, name, Arc::clone(&launcher)).await?));
-        }
+    for name in settings.services.iter().filter(|(_, service)| !matches!(service, Service::App(_))).map(|(name, _)| name) {
+        services.push((name, broker::Running::start(&settings, name, Arc::new(launcher.clone())).await?));
     }
-    let _ = GATEWAY_PORT;
+    let gateway = match settings.ports.get(GATEWAY_PORT) {
+        Some(_) => Some(gateway::Running::start(&settings).await?),
+        None => None,
+    };
     for (name, service) in services {
         tracing::info!("{name} serves {}", addresses(&service.listeners));
         tasks.spawn(service.until(shutdown.clone()));
     }
-    ended(&tasks, &shutdown).await;
-    Ok(())
-}
-
-async fn ended(tasks: &TaskTracker, shutdown: &CancellationToken) {
-    shutdown.cancelled().await;
+    for (name, _) in settings.services.iter().filter(|(_, service)| matches!(service, Service::App(_))) {
+        tasks.spawn(apps::keep(name.clone(), launcher.clone(), Arc::clone(&scopes), shutdown.clone()));
+    }
+    if let Some(gateway) = gateway {
+        let url = gateway.url();
+        tasks.spawn(gateway.until(shutdown.clone()));
+        println!("{} is open at {url}", settings.name.as_deref().unwrap_or("shmooze"));
+    }
     tasks.close();
+    shutdown.cancelled().await;
     tasks.wait().await;
+    Ok(())
 }

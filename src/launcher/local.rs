@@ -8,7 +8,7 @@ use nix::unistd::User as SystemUser;
 use super::{Launch, LaunchError, Launcher};
 use crate::protocol::Uid;
 use crate::scope::{BoxFuture, Launched, Listed, Program, ScopeError, Scopes, Spec, User};
-use crate::settings::{self, Limit, ModuleType, ProcessLimit, Settings};
+use crate::settings::{self, Limit, ModuleType, ProcessLimit, Service, Settings, Timeouts};
 
 /// What a module finds in its environment where it is not given the launcher's own.
 const BASE_ENVIRONMENT: [&str; 4] = ["LANG", "LC_ALL", "PATH", "TZ"];
@@ -32,6 +32,20 @@ impl Local {
     #[must_use]
     pub fn inheriting(self) -> Self {
         Self { inherits: true, ..self }
+    }
+
+    /// Launches an application's own service, under a uid of its own.
+    ///
+    /// # Errors
+    /// As [`Launcher::launch`].
+    pub async fn launch_app(&self, service: &str, uid: Uid) -> Result<Launched, LaunchError> {
+        let unknown = || LaunchError::UnknownType { service: service.to_owned(), type_name: "app".to_owned() };
+        let Some(Service::App(app)) = self.settings.services.get(service) else { return Err(unknown()) };
+        let mut program = self.program(&app.process, service, service)?;
+        program.environment.push(("SHMOOZE_UID".to_owned(), uid.to_string()));
+        let terminate = Timeouts::default().terminate;
+        let spec = Spec { uid, service: service.to_owned(), type_name: "app".to_owned(), program, terminate };
+        Ok(self.scopes.launch(spec).await?)
     }
 
     fn spec(&self, launch: Launch) -> Result<Spec, LaunchError> {

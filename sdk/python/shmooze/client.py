@@ -1,11 +1,11 @@
 """Asking a service: over TCP by its name or address, or through the HTTP gateway.
 
-    request({"cmd": "queue"}, "queue")                         # the port from the settings
-    request({"cmd": "queue"}, ("localhost", 9420))
-    request({"cmd": "queue"}, "http://jukebox.example/queue")  # the gateway
+request({"cmd": "queue"}, "queue")                         # the port from the settings
+request({"cmd": "queue"}, ("localhost", 9420))
+request({"cmd": "queue"}, "http://jukebox.example/queue")  # the gateway
 
-    with Client("queue") as queue:                             # keeps its connection
-        uid = queue.call("add", type="tones", args={"frequency": 440})["uid"]
+with Client("queue") as queue:                             # keeps its connection
+    uid = queue.call("add", type="tones", args={"frequency": 440})["uid"]
 """
 
 from __future__ import annotations

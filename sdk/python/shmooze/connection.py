@@ -32,7 +32,7 @@ CONNECT_SECONDS: Final = 5.0
 """How long both connections may take together; the parent itself gives up earlier by default (2 s)."""
 UPDATE_SECONDS: Final = 5.0
 """How long an update may wait for a parent that does not read."""
-SETTLE_SECONDS: Final = 0.2
+SETTLE_SECONDS: Final = 0.5
 """How long the answer to a command waits for the answers to the updates made by that command."""
 
 _CHUNK: Final = 65536

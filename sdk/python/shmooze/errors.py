@@ -1,23 +1,23 @@
 """Every exception of the package; ``str()`` of each is one sentence for a human reader.
 
-    ShmoozeError
-    ├── CommandError          raised by a command: its text becomes the answer's "error"
-    │   └── BadArgument       an argument is missing, unknown or of the wrong type
-    ├── SettingsError         the settings file cannot be used
-    ├── ServiceError          a service cannot start
-    ├── BadLine               a received line is no JSON (or too long)
-    ├── NotJson               a value cannot be written as JSON
-    ├── ModuleConnectionError the streams between a module and its parent
-    │   ├── ConnectFailed     the parent cannot be reached
-    │   ├── ConnectionClosed  the parent closed the stream
-    │   ├── UpdateTimeout     the parent did not read (or answer) an update in time
-    │   └── UpdateRefused     the parent answered an update with an error
-    └── ClientError           asking a service
-        ├── ServiceUnreachable
-        ├── ServiceTimeout
-        ├── BadAnswer         what came back is no answer
-        ├── GatewayRefused    the gateway answered with an HTTP error status
-        └── CommandFailed     the service answered {"success": false}
+ShmoozeError
+├── CommandError          raised by a command: its text becomes the answer's "error"
+│   └── BadArgument       an argument is missing, unknown or of the wrong type
+├── SettingsError         the settings file cannot be used
+├── ServiceError          a service cannot start
+├── BadLine               a received line is no JSON (or too long)
+├── NotJson               a value cannot be written as JSON
+├── ModuleConnectionError the streams between a module and its parent
+│   ├── ConnectFailed     the parent cannot be reached
+│   ├── ConnectionClosed  the parent closed the stream
+│   ├── UpdateTimeout     the parent did not read (or answer) an update in time
+│   └── UpdateRefused     the parent answered an update with an error
+└── ClientError           asking a service
+    ├── ServiceUnreachable
+    ├── ServiceTimeout
+    ├── BadAnswer         what came back is no answer
+    ├── GatewayRefused    the gateway answered with an HTTP error status
+    └── CommandFailed     the service answered {"success": false}
 """
 
 from __future__ import annotations

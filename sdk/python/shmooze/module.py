@@ -237,6 +237,7 @@ class Module:
         if not self._cleaned_up:
             self._cleaned_up = True
             return self.rm()
+        return None
 
     def _end(self, poller: JSONParentPoller) -> None:
         try:
@@ -288,7 +289,7 @@ class Module:
                 signal.signal(number, handler)
 
 
-# ---- the functions of the original: one connection per process --------------------------------------------------------
+# ---- the functions of the original: one connection per process ------------------------------------------------------
 
 _default: JSONParentPoller | None = None
 

@@ -1,8 +1,8 @@
 """Lines, JSON and answers: protocol.md sections 1 and 2, shared by modules, services and clients.
 
-    bytes ──LineBuffer──▶ lines ──decode──▶ values ──parse_command──▶ (name, args)
-                                            values ◀──good / bad────  result / sentence
-    bytes ◀───────────────────────encode─── values
+bytes ──LineBuffer──▶ lines ──decode──▶ values ──parse_command──▶ (name, args)
+                                        values ◀──good / bad────  result / sentence
+bytes ◀───────────────────────encode─── values
 """
 
 from __future__ import annotations

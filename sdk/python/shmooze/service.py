@@ -32,7 +32,7 @@ from typing import Any, Final
 from . import protocol
 from . import settings as _settings
 from .arguments import Signature
-from .connections import Connection
+from .service_connection import Connection
 from .errors import CommandError, NotJson, ServiceError, SettingsError, ShmoozeError
 
 __all__ = ["CommandError", "Service"]
@@ -193,7 +193,6 @@ class Service:
         except ServiceError:
             first.close()
             raise
-
 
     def _compare_ports(self, activated: Sequence[socket.socket]) -> None:
         """The sockets are taken as they are; a warning where the settings send clients to another port."""

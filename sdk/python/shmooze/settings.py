@@ -1,8 +1,8 @@
 """The application's settings: one JSON file (protocol.md section 8).
 
-    from shmooze import settings
-    port = settings.ports["queue"]          # the file that SHMOOZE_SETTINGS names, read on first use
-    other = settings.load("other.json")     # any other
+from shmooze import settings
+port = settings.ports["queue"]          # the file that SHMOOZE_SETTINGS names, read on first use
+other = settings.load("other.json")     # any other
 """
 
 from __future__ import annotations

@@ -90,6 +90,8 @@ class FakeParent:
             listener.settimeout(self.timeout)
         self.command_stream = self._listeners[0].accept()[0]
         self.update_stream = self._listeners[1].accept()[0]
+        for stream in (self.command_stream, self.update_stream):
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.command_stream.settimeout(self.timeout)
         if self._read_updates:
             self._reader = threading.Thread(target=self._receive_updates, args=(self.update_stream,), daemon=True)

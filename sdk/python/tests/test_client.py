@@ -163,7 +163,9 @@ class LinesTest(ClientTestCase):
     def test_what_goes_wrong_has_its_own_exception(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        with self.assertRaisesRegex(ServiceUnreachable, f"Cannot reach the service at 127.0.0.1 port {port}: .*refused"):
+        with self.assertRaisesRegex(
+            ServiceUnreachable, f"Cannot reach the service at 127.0.0.1 port {port}: .*refused"
+        ):
             request({}, ("127.0.0.1", port))
         with self.assertRaises(ServiceUnreachable):
             request({}, ("127.0.0.1", 99999))

@@ -20,7 +20,9 @@ class ConnectionTestCase(unittest.TestCase):
     def join(self, *, update_timeout: float = 10.0, **options: Any) -> tuple[FakeParent, ParentConnection]:
         parent = FakeParent(**options)
         self.addCleanup(parent.close)
-        connection = ParentConnection("localhost", parent.command_port, parent.update_port, update_timeout=update_timeout)
+        connection = ParentConnection(
+            "localhost", parent.command_port, parent.update_port, update_timeout=update_timeout
+        )
         self.addCleanup(connection.close)
         parent.connect()
         return parent, connection

@@ -28,7 +28,9 @@ class ModuleTestCase(unittest.TestCase):
         self.trace = Path(folder.name, "trace")
         self.trace.touch()
 
-    def start(self, *, init: Any = ..., begin: bool = True, environment: dict[str, str] | None = None, **options: Any) -> FakeParent:
+    def start(
+        self, *, init: Any = ..., begin: bool = True, environment: dict[str, str] | None = None, **options: Any
+    ) -> FakeParent:
         parent = FakeParent(
             [sys.executable, HERE / "programs" / self.program],
             environment={**ENVIRONMENT, "TRACE": str(self.trace), **(environment or {})},

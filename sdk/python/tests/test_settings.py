@@ -97,7 +97,10 @@ class SettingsTest(unittest.TestCase):
 
     def test_without_the_variable_it_is_the_systems_file(self) -> None:
         environment = {key: value for key, value in os.environ.items() if key != "SHMOOZE_SETTINGS"}
-        with mock.patch.dict(os.environ, environment, clear=True), mock.patch.object(settings, "DEFAULT_PATH", self.file):
+        with (
+            mock.patch.dict(os.environ, environment, clear=True),
+            mock.patch.object(settings, "DEFAULT_PATH", self.file),
+        ):
             self.write({"name": "system"})
             self.assertEqual(settings.load().name, "system")
         self.assertEqual(settings.DEFAULT_PATH, Path("/etc/shmooze/settings.json"))

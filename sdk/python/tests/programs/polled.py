@@ -1,4 +1,4 @@
-"""A module for the tests: a subclass of JSONParentPoller in a select loop of its own, as programs of the original are."""
+"""A module for the tests: a subclass of JSONParentPoller in a select loop, as programs of the original are."""
 
 import select
 import sys

@@ -26,9 +26,9 @@ class Answering(Protocol):
 class Connection(asyncio.Protocol):
     """The server's end of a connection.
 
-        reading ──▶ waiting lines ──▶ worker (a task, while there are lines) ──▶ writing
-           ▲                                                                       │
-           └── paused while too much waits ◀── a client that does not read ────────┘
+    reading ──▶ waiting lines ──▶ worker (a task, while there are lines) ──▶ writing
+       ▲                                                                       │
+       └── paused while too much waits ◀── a client that does not read ────────┘
     """
 
     def __init__(self, service: Answering, connections: set[Connection], max_line_bytes: int) -> None:

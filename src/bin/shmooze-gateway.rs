@@ -1,0 +1,20 @@
+//! `shmooze-gateway`: HTTP in front of the services.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use shmooze::daemon::{self, Options};
+
+/// Serves the page, the settings that are public, and the services over HTTP.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    daemon::start_log();
+    daemon::run("shmooze-gateway", daemon::gateway::main(&arguments.options))
+}
