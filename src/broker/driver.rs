@@ -177,13 +177,13 @@ impl Driver {
             self.board.publish(&self.engine, &self.modules);
         }
         for effect in effects.drain(..) {
-            self.run(effect);
+            self.run(&effect);
         }
         self.effects = effects;
     }
 
-    fn run(&mut self, effect: Effect) {
-        match effect {
+    fn run(&mut self, effect: &Effect) {
+        match *effect {
             Effect::Launch { uid } => {
                 if let Some(birth) = self.births.remove(&uid) {
                     let handle = module::spawn(birth, Arc::clone(&self.launcher), self.record.clone(), self.events.clone());

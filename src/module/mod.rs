@@ -24,6 +24,7 @@
 mod answers;
 mod conversation;
 mod ending;
+pub mod guest;
 mod parameters;
 mod ports;
 mod task;

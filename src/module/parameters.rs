@@ -48,7 +48,7 @@ impl Parameters {
 
     /// Removes the parameters of these names; answers whether any was there.
     pub fn unset<'a>(&self, names: impl Iterator<Item = &'a str>) -> bool {
-        self.with(|inner| names.fold(false, |changed, name| inner.unset(name) || changed))
+        self.with(|inner| names.filter(|name| inner.unset(name)).count() > 0)
     }
 
     /// Appends an object of those of `names` that are there.
