@@ -164,8 +164,8 @@ impl Settings {
         Value::from(named.collect::<Map<_, _>>()).to_string()
     }
 
-    /// The settings as they are in effect, with every default filled in, as indented JSON that reads as the same
-    /// settings again.
+    /// The settings as they are in effect, with every default filled in, as indented JSON in the form in which
+    /// settings are read.
     #[must_use]
     pub fn effective_json(&self) -> String {
         format!("{:#}", Value::from(self.values.clone()))
@@ -294,4 +294,19 @@ fn read_prefix(reader: &mut Reader<'_>, fields: &Fields<'_>, key: &str, default:
         None
     });
     given.unwrap_or(default).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_longest_line_as_the_wire() {
+        assert_eq!(DEFAULT_MAX_LINE_BYTES, crate::protocol::DEFAULT_MAX_LINE_BYTES);
+    }
+
+    #[test]
+    fn an_explicit_path_comes_first() {
+        assert_eq!(Settings::file_of(Some(Path::new("x.json"))), Path::new("x.json"));
+    }
 }

@@ -18,7 +18,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why settings were refused: everything that is wrong with them, in the order of the file. Shows one sentence a line.
+/// Why settings were refused: everything that is wrong with them. Shows one sentence a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError {
     /// The problems; never empty.

@@ -138,9 +138,8 @@ impl Reader<'_> {
 /// A number without a fraction that is not negative, also where it is written as `5000.0` or `5e3`, as JSON Schema
 /// counts integers.
 pub(super) fn whole(value: &Value) -> Option<u64> {
-    // Above 2^53 a floating-point number no longer tells which whole number was meant.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    let from_float = |number: f64| (number.fract() == 0.0 && (0.0..=EXACT).contains(&number)).then_some(number as u64);
+    const END: f64 = 18_446_744_073_709_551_616.0; // 2^64
+    let from_float = |number: f64| (number.fract() == 0.0 && (0.0..END).contains(&number)).then_some(number as u64);
     value.as_u64().or_else(|| value.as_f64().and_then(from_float))
 }
 
@@ -155,5 +154,47 @@ pub(super) fn shown(value: &Value) -> String {
         Value::Array(_) => "a list".into(),
         Value::Object(_) => "an object".into(),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whole_numbers() {
+        for (value, expected) in [
+            (json!(0), Some(0)),
+            (json!(-0.0), Some(0)),
+            (json!(5e3), Some(5000)),
+            (json!(u64::MAX), Some(u64::MAX)),
+            (json!(-1), None),
+            (json!(0.5), None),
+            (json!(1e300), None),
+            (json!(18_446_744_073_709_551_616.0), None),
+            (json!("5"), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(whole(&value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn values_at_fault() {
+        for (value, expected) in [
+            (json!(null), "null"),
+            (json!(false), "false"),
+            (json!(1.5), "1.5"),
+            (json!("a\n\"b\""), "\"a\\u000a\\\"b\\\"\""),
+            (json!([1]), "a list"),
+            (json!([]), "an empty list"),
+            (json!({}), "an object"),
+        ] {
+            assert_eq!(shown(&value), expected);
+        }
+        assert_eq!(shown(&json!("é".repeat(60))), format!("\"{}\"", "é".repeat(60)));
+        assert_eq!(shown(&json!("é".repeat(61))), format!("\"{}…\"", "é".repeat(60)));
     }
 }

@@ -9,10 +9,9 @@ use indexmap::IndexMap;
 use serde_json::Map;
 
 use super::args::read_args;
-use super::limit::{LimitError, names};
 use super::read::{Fields, Node, Reader, shown};
 use super::suggest::closest;
-use super::{App, Limit, Lists, ModuleType, Process, Service, Timeouts};
+use super::{App, Limit, LimitError, Lists, ModuleType, Process, Service, Timeouts};
 
 /// How long a time-out may be, in milliseconds: up to a day.
 pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=86_400_000;
@@ -35,8 +34,8 @@ pub(super) fn read_services(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMa
             continue;
         }
         if !is_service_name(name) {
-            let rule = "a service's name is a lower-case letter, then up to 31 lower-case letters, digits, \"-\" or \"_\"";
-            reader.problems.add(&node.at, format_args!("is not a name for a service: {rule}"));
+            let rule = "a lower-case letter, then up to 31 lower-case letters, digits, \"-\" or \"_\"";
+            reader.problems.add(&node.at, format_args!("is no name for a service, which is {rule}"));
         }
         if let Some(service) = read_service(reader, &node) {
             services.insert(name.clone(), service);
@@ -45,7 +44,7 @@ pub(super) fn read_services(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMa
     services
 }
 
-/// Names end up in unit names, host-wide paths and tables of the command log.
+/// Names become part of the names of units, paths and tables of the command log.
 fn is_service_name(name: &str) -> bool {
     name.len() <= MAX_NAME
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -92,7 +91,7 @@ fn read_types(reader: &mut Reader<'_>, node: Option<Node<'_>>) -> IndexMap<Strin
     let mut types = IndexMap::new();
     for (name, node) in fields.iter() {
         if name.is_empty() || name.bytes().any(|byte| byte.is_ascii_control()) {
-            reader.problems.add(&node.at, "is not a name for a module type: it must not be empty nor hold control characters");
+            reader.problems.add(&node.at, "is no name for a module type, which is not empty and holds no control characters");
         }
         if let Some(module_type) = read_type(reader, &node) {
             types.insert(name.clone(), Arc::new(module_type));
@@ -147,7 +146,7 @@ fn read_environment(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMap<String
     let mut environment = IndexMap::new();
     for (name, node) in fields.iter() {
         if name.is_empty() || name.contains(['=', '\0']) {
-            reader.problems.add(&node.at, "is not a name for a variable: it must not be empty nor hold \"=\" or NUL");
+            reader.problems.add(&node.at, "is no name for a variable, which is not empty and holds neither \"=\" nor NUL");
         }
         if let Some(text) = reader.any_system_string(&node) {
             environment.insert(name.clone(), reader.expand(text));
@@ -175,7 +174,7 @@ fn read_limits(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMap<String, Lim
             Ok(limit) => {
                 limits.insert(name.clone(), limit);
             }
-            Err(LimitError::Unknown { .. }) => reader.unknown(&node.at, name, names()),
+            Err(LimitError::Unknown { .. }) => reader.unknown(&node.at, name, Limit::names()),
             Err(LimitError::Expected(expected)) => reader.expected(&node, expected),
         }
     }

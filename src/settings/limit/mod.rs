@@ -17,8 +17,6 @@ use std::time::Duration;
 use nix::sys::resource::Resource;
 use serde_json::Value;
 
-pub(super) use table::names;
-
 /// One limit: who sets it, and to what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
@@ -144,6 +142,11 @@ impl Limit {
         table::parse(name, value)
     }
 
+    /// The names of all limits that there are.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        table::names()
+    }
+
     /// Whether systemd sets it on the scope; otherwise the process does before exec.
     #[must_use]
     pub const fn is_scope_property(&self) -> bool {
@@ -233,7 +236,11 @@ impl Permyriad {
 impl fmt::Display for Permyriad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (whole, hundredths) = (self.0 / 100, self.0 % 100);
-        if hundredths == 0 { write!(f, "{whole}%") } else { write!(f, "{whole}.{hundredths:02}%") }
+        match hundredths {
+            0 => write!(f, "{whole}%"),
+            _ if hundredths % 10 == 0 => write!(f, "{whole}.{}%", hundredths / 10),
+            _ => write!(f, "{whole}.{hundredths:02}%"),
+        }
     }
 }
 
@@ -251,4 +258,119 @@ impl OomPolicy {
 
 fn microseconds(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(INFINITY)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(name: &str, value: impl Into<Value>) -> Limit {
+        Limit::parse(name, &value.into()).unwrap_or_else(|error| panic!("{name} {error}"))
+    }
+
+    fn property(name: &str, value: impl Into<Value>) -> (&'static str, PropertyValue) {
+        match parse(name, value) {
+            Limit::Scope(limit) => limit.property(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn scope_properties() {
+        use PropertyValue::{Str, U32, U64};
+        assert_eq!(property("MemoryMax", "512M"), ("MemoryMax", U64(512 << 20)));
+        assert_eq!(property("MemoryMax", "infinity"), ("MemoryMax", U64(u64::MAX)));
+        assert_eq!(property("MemoryMax", "100%"), ("MemoryMaxScale", U32(u32::MAX)));
+        assert_eq!(property("MemoryHigh", "50%"), ("MemoryHighScale", U32(1 << 31)));
+        assert_eq!(property("MemorySwapMax", 0), ("MemorySwapMax", U64(0)));
+        assert_eq!(property("TasksMax", "0.01%"), ("TasksMaxScale", U32(429_497)));
+        assert_eq!(property("TasksMax", 64), ("TasksMax", U64(64)));
+        assert_eq!(property("CPUQuota", "150%"), ("CPUQuotaPerSecUSec", U64(1_500_000)));
+        assert_eq!(property("CPUQuota", "0.01%"), ("CPUQuotaPerSecUSec", U64(100)));
+        assert_eq!(property("CPUWeight", 10_000), ("CPUWeight", U64(10_000)));
+        assert_eq!(property("IOWeight", "1"), ("IOWeight", U64(1)));
+        assert_eq!(property("RuntimeMaxSec", 0.25), ("RuntimeMaxUSec", U64(250_000)));
+        assert_eq!(property("RuntimeMaxSec", "infinity"), ("RuntimeMaxUSec", U64(u64::MAX)));
+        assert_eq!(property("OOMPolicy", "kill"), ("OOMPolicy", Str("kill")));
+    }
+
+    #[test]
+    fn process_limits() {
+        let resource = |resource, soft, hard| Limit::Process(ProcessLimit::Resource { resource, soft, hard });
+        assert_eq!(parse("LimitNOFILE", "1024:4096"), resource(Resource::RLIMIT_NOFILE, 1024, 4096));
+        assert_eq!(parse("LimitNPROC", "infinity"), resource(Resource::RLIMIT_NPROC, INFINITY, INFINITY));
+        assert_eq!(parse("LimitSTACK", "8M:infinity"), resource(Resource::RLIMIT_STACK, 8 << 20, INFINITY));
+        assert_eq!(parse("LimitCORE", 0), resource(Resource::RLIMIT_CORE, 0, 0));
+        // Seconds, rounded up; microseconds.
+        assert_eq!(parse("LimitCPU", "500ms:1min"), resource(Resource::RLIMIT_CPU, 1, 60));
+        assert_eq!(parse("LimitRTTIME", "5ms"), resource(Resource::RLIMIT_RTTIME, 5000, 5000));
+        assert_eq!(parse("LimitRTTIME", "5"), parse("LimitRTTIME", 5));
+        assert_eq!(parse("Nice", "-20"), Limit::Process(ProcessLimit::Nice(-20)));
+        assert_eq!(parse("OOMScoreAdjust", "+7"), Limit::Process(ProcessLimit::OomScoreAdjust(7)));
+        assert_eq!(parse("UMask", "0027"), Limit::Process(ProcessLimit::Umask(0o27)));
+    }
+
+    #[test]
+    fn who_sets_it() {
+        let scope =
+            ["MemoryMax", "MemoryHigh", "MemorySwapMax", "TasksMax", "CPUQuota", "CPUWeight", "IOWeight", "RuntimeMaxSec"];
+        for name in Limit::names().filter(|name| *name != "OOMPolicy") {
+            let value = ["10%", "10"].into_iter().find_map(|text| Limit::parse(name, &text.into()).ok());
+            assert_eq!(value.map(|limit| limit.is_scope_property()), Some(scope.contains(&name)), "{name}");
+        }
+        assert!(parse("OOMPolicy", "stop").is_scope_property());
+    }
+
+    /// `LimitXYZ` is RLIMIT_XYZ.
+    #[test]
+    fn resources_by_name() {
+        let mut number = 0;
+        for name in Limit::names().filter_map(|name| name.strip_prefix("Limit")) {
+            let Limit::Process(ProcessLimit::Resource { resource, .. }) = parse(&format!("Limit{name}"), 1) else {
+                panic!("{name}")
+            };
+            assert_eq!(format!("{resource:?}"), format!("RLIMIT_{name}"));
+            number += 1;
+        }
+        assert_eq!(number, 16);
+    }
+
+    #[test]
+    fn the_plainest_form_reads_as_the_same() {
+        for (name, value, plain) in [
+            ("MemoryMax", json!("512M"), json!(512 << 20)),
+            ("MemoryMax", json!("12.50%"), json!("12.5%")),
+            ("MemoryMax", json!("0.05%"), json!("0.05%")),
+            ("TasksMax", json!("infinity"), json!("infinity")),
+            ("CPUQuota", json!("200%"), json!("200%")),
+            ("CPUWeight", json!("0050"), json!(50)),
+            ("IOWeight", json!(50.0), json!(50)),
+            ("RuntimeMaxSec", json!("5min"), json!(300)),
+            ("RuntimeMaxSec", json!("0.1ms"), json!("100us")),
+            ("RuntimeMaxSec", json!("infinity"), json!("infinity")),
+            ("OOMPolicy", json!("stop"), json!("stop")),
+            ("LimitNOFILE", json!("5:infinity"), json!("5:infinity")),
+            ("LimitNOFILE", json!("infinity:infinity"), json!("infinity")),
+            ("LimitAS", json!("1K:1K"), json!(1024)),
+            ("LimitCPU", json!("1min:1h"), json!("60:3600")),
+            ("LimitRTTIME", json!("1ms:2ms"), json!("1000:2000")),
+            ("Nice", json!("-5"), json!(-5)),
+            ("OOMScoreAdjust", json!(1000), json!(1000)),
+            ("UMask", json!("7"), json!("0007")),
+        ] {
+            let limit = parse(name, value);
+            assert_eq!(limit.to_json(), plain, "{name}");
+            assert_eq!(parse(name, plain), limit, "{name}");
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let refused = |name, value: Value| Limit::parse(name, &value).unwrap_err().to_string();
+        assert_eq!(refused("MemoryMx", json!(1)), "is not known; did you mean \"MemoryMax\"?");
+        assert_eq!(refused("CPUShares", json!(1)), "is not known");
+        assert_eq!(refused("CPUWeight", json!(0)), "must be a weight from 1 to 10000");
+    }
 }

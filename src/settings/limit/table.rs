@@ -25,10 +25,11 @@ const QUOTA: &str = "a share of one CPU's time such as \"50%\" or \"150%\"";
 const WEIGHT: &str = "a weight from 1 to 10000";
 const RUNTIME: &str = "a time in seconds such as 300, a time span such as \"5min 20s\", or \"infinity\"";
 const OOM_POLICY: &str = "\"continue\", \"stop\" or \"kill\"";
-const SIZE: &str = "a number of bytes such as 65536 or \"64K\", \"infinity\", or two of them as \"soft:hard\"";
-const COUNT: &str = "a number, \"infinity\", or two of them as \"soft:hard\"";
-const SECONDS: &str = "a time in seconds such as 60 or \"1min\", \"infinity\", or two of them as \"soft:hard\"";
-const MICROSECONDS: &str = "a time in microseconds such as 500 or \"5ms\", \"infinity\", or two of them as \"soft:hard\"";
+const SIZE: &str = "a number of bytes such as 65536 or \"64K\", \"infinity\", or a lower and a higher one as \"soft:hard\"";
+const COUNT: &str = "a number, \"infinity\", or a lower and a higher one as \"soft:hard\"";
+const SECONDS: &str = "a time in seconds such as 60 or \"1min\", \"infinity\", or a lower and a higher one as \"soft:hard\"";
+const MICROSECONDS: &str =
+    "a time in microseconds such as 500 or \"5ms\", \"infinity\", or a lower and a higher one as \"soft:hard\"";
 const NICE: &str = "a nice level from -20 to 19";
 const OOM_SCORE: &str = "a whole number from -1000 to 1000";
 const UMASK: &str = "an octal file mode from \"0000\" to \"0777\"";
@@ -78,8 +79,8 @@ const TABLE: &[Row] = rows! {
     "UMask" UMASK value => umask(value).map(|mask| Limit::Process(ProcessLimit::Umask(mask)));
 };
 
-/// The names of all limits.
-pub(in super::super) fn names() -> impl Iterator<Item = &'static str> {
+/// See [`Limit::names`].
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|row| row.name)
 }
 
@@ -123,10 +124,11 @@ fn runtime(value: &Value) -> Option<Option<Duration>> {
     let time = match value.as_str() {
         Some(INFINITY_WORD) => return Some(None),
         Some(text) => unit::time(text, 1_000_000)?,
-        // To a microsecond, as systemd counts.
-        None => Duration::from_micros(
-            value.as_f64().map(|seconds| (seconds * 1e6).round()).filter(|us| (0.0..1e18).contains(us))? as u64,
-        ),
+        None => {
+            // systemd counts microseconds, so nothing under one; more than 31,000 years is a mistake.
+            let seconds = value.as_f64().filter(|seconds| (1e-6..=1e12).contains(seconds))?;
+            Duration::from_micros((seconds * 1e6).round() as u64)
+        }
     };
     (!time.is_zero()).then_some(Some(time))
 }
