@@ -8,8 +8,10 @@
 //! [`client`] and [`module::guest`] (the module's side of its two streams).
 
 pub mod broker;
+pub mod client;
 pub mod daemon;
 pub mod engine;
+pub mod gateway;
 pub mod launcher;
 pub mod module;
 pub mod protocol;

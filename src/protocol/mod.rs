@@ -20,6 +20,7 @@ mod request;
 mod response;
 mod uid;
 mod update;
+mod validate;
 
 pub use command::{Command, Target, Verb, Wanted};
 pub use error::ProtocolError;
@@ -29,6 +30,7 @@ pub use request::{Incoming, Request, write_request};
 pub use response::Response;
 pub use uid::Uid;
 pub use update::Update;
+pub use validate::validate;
 
 /// Longest line taken from a peer, in bytes, where the settings do not say otherwise (protocol.md section 1).
 pub const DEFAULT_MAX_LINE_BYTES: usize = 8 * 1024 * 1024;

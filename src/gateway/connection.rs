@@ -1,0 +1,74 @@
+//! One connection of a client, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::socket::Socket;
+use super::watch::Watch;
+use super::{Configuration, Gateway};
+
+/// Requests under way at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 100;
+
+/// How HTTP is spoken: version 1 or, where the client begins with it, version 2.
+pub(super) type Protocol = auto::Builder<TokioExecutor>;
+
+/// HTTP within the limits of `configuration`.
+pub(super) fn protocol(configuration: &Configuration) -> Protocol {
+    let mut protocol = Protocol::new(TokioExecutor::new());
+    protocol
+        .http1()
+        // A client that closes its sending side still gets its answers.
+        .half_close(true)
+        .max_buf_size(configuration.max_header_bytes.max(8192))
+        // The watch sees to it, and to more.
+        .header_read_timeout(None);
+    protocol
+        .http2()
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(configuration.max_header_bytes).unwrap_or(u32::MAX));
+    protocol
+}
+
+/// Serves `stream` until either side has enough. After `shutdown`, requests under way are answered and no more are taken.
+pub(super) async fn serve(gateway: Gateway, protocol: Arc<Protocol>, stream: TcpStream, shutdown: CancellationToken) {
+    let configuration = gateway.configuration();
+    let watch = Arc::new(Watch::new(configuration.idle_timeout, configuration.header_timeout));
+    let socket = TokioIo::new(Socket::new(stream, Arc::clone(&watch)));
+    let service = service_fn(|request: Request<Incoming>| {
+        let (gateway, watch) = (gateway.clone(), Arc::clone(&watch));
+        async move {
+            let _in_request = watch.request(request.version());
+            Ok::<_, Infallible>(gateway.handle(request).await)
+        }
+    });
+    let mut connection = pin!(protocol.serve_connection(socket, service));
+    let mut shutdown = pin!(shutdown.cancelled());
+    let mut is_ending = false;
+    let mut timer = pin!(watch.timer());
+    poll_fn(|cx| {
+        if !is_ending && shutdown.as_mut().poll(cx).is_ready() {
+            is_ending = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+            if let Err(error) = result {
+                tracing::debug!("Connection of a client ended: {error}.");
+            }
+            return Poll::Ready(());
+        }
+        watch.poll_expired(timer.as_mut(), cx)
+    })
+    .await;
+}

@@ -1,0 +1,97 @@
+//! Posting to a service.
+
+use std::fmt::Display;
+
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+
+use super::{Answer, Configuration, answer, body};
+use crate::client::{Client, ClientError};
+use crate::protocol::validate;
+
+/// Answers a request to a service: its own answer as it is, or what stands in the way of one.
+pub(super) async fn answer<B>(client: &Client, configuration: &Configuration, parts: &Parts, body: B) -> Answer
+where
+    B: Body<Data = Bytes>,
+    B::Error: Display,
+{
+    if parts.method != Method::POST {
+        return answer::method_not_allowed("POST");
+    }
+    if !is_json(&parts.headers) {
+        return answer::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Endpoint only accepts JSON.");
+    }
+    let body = match body::read(body, configuration.max_body_bytes, configuration.idle_timeout).await {
+        Ok(body) => body,
+        Err(error) => return answer::failure(error.status(), &error),
+    };
+    if let Err(error) = validate(&body) {
+        return answer::failure(StatusCode::BAD_REQUEST, &error);
+    }
+    match client.request_line(&one_line(body)).await {
+        Ok(line) => answer::json(line),
+        Err(error) => {
+            tracing::warn!("{error}");
+            answer::failure(status(&error), &error)
+        }
+    }
+}
+
+fn status(error: &ClientError) -> StatusCode {
+    match error {
+        ClientError::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
+        ClientError::NotOneLine { .. } => StatusCode::BAD_REQUEST,
+        ClientError::Unreachable { .. }
+        | ClientError::Closed { .. }
+        | ClientError::TooLong { .. }
+        | ClientError::NotJson { .. }
+        | ClientError::NotAResponse { .. } => StatusCode::BAD_GATEWAY,
+    }
+}
+
+/// Whether the body is said to be JSON, whatever the parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split_once(';').map_or(content_type, |(essence, _)| essence).trim();
+    ["text/json", "application/json"].iter().any(|json| essence.eq_ignore_ascii_case(json))
+}
+
+/// JSON on one line. A line break can only stand between tokens there, where a space means the same.
+fn one_line(json: Bytes) -> Bytes {
+    if memchr::memchr2(b'\n', b'\r', &json).is_none() {
+        return json;
+    }
+    let mut line = Vec::from(json);
+    line.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    line.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types() {
+        let said = |content_type: &str| is_json(&HeaderMap::from_iter([(CONTENT_TYPE, content_type.parse().unwrap())]));
+        for json in
+            ["text/json", "application/json", "TEXT/JSON", "application/json;charset=UTF-8", "text/json ;x", "text/json; a=b; c"]
+        {
+            assert!(said(json), "{json}");
+        }
+        for other in ["", "text/plain", "application/vnd.api+json", "text/json, text/plain", "text/jsonx", ";text/json", "\u{e9}"]
+        {
+            assert!(!said(other), "{other}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn line_breaks_become_spaces() {
+        let json = Bytes::from("{\"a\": 1}");
+        assert_eq!(one_line(json.clone()).as_ptr(), json.as_ptr(), "not copied");
+        assert_eq!(one_line("{\r\n\"a\":\n1}\n".into()), "{  \"a\": 1} ");
+    }
+}

@@ -1,0 +1,114 @@
+//! The gateway: HTTP in front of the services (protocol.md section 7).
+//!
+//! ```text
+//!   serve ──▶ connection ──▶ Gateway::handle ──route──▶ endpoint ──▶ client ──▶ a service
+//!  (accept,   (time-outs,                    ├────────▶ settings.json
+//!   limits,    drain)                        ├────────▶ files ──▶ static_path
+//!   drain)                                   └────────▶ answer: 404, 405
+//! ```
+//!
+//! Everything that looks at a whole request whatever its path belongs at the top of [`Gateway::handle`]; what answers
+//! below one service belongs beside [`endpoint`]; a path of our own gets a [`route::Route`].
+//!
+//! **Invariants:** a request waits for nothing but its own service; memory for each is bounded by the limits of the
+//! [`Configuration`]; a client that stops talking or listening is let go.
+
+mod answer;
+mod body;
+mod configuration;
+mod connection;
+mod endpoint;
+mod files;
+mod route;
+mod serve;
+mod socket;
+mod watch;
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::{Method, Request};
+
+pub use answer::{Answer, AnswerBody};
+pub use configuration::Configuration;
+
+use files::Files;
+use route::{Route, Routes};
+
+/// The gateway. Clones share everything; each may be used as a [`tower::Service`], without a port.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    configuration: Configuration,
+    routes: Routes,
+    files: Option<Files>,
+}
+
+impl Gateway {
+    /// A gateway after `configuration`. Nothing is opened yet.
+    #[must_use]
+    pub fn new(configuration: Configuration) -> Self {
+        let routes = Routes::new(&configuration);
+        let files = configuration.static_path.as_deref().map(Files::new);
+        Self { shared: Arc::new(Shared { configuration, routes, files }) }
+    }
+
+    /// Answers one request. Whatever goes wrong is an answer, too.
+    pub async fn handle<B>(&self, request: Request<B>) -> Answer
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Display,
+    {
+        let Shared { configuration, routes, files } = &*self.shared;
+        let (parts, body) = request.into_parts();
+        let Some(path) = route::decode(parts.uri.path()) else { return answer::not_found() };
+        let answer = match routes.find(&path) {
+            Route::Service(client) => endpoint::answer(client, configuration, &parts, body).await,
+            Route::Settings if is_read(&parts.method) => answer::json(configuration.public.clone()),
+            Route::Settings => answer::method_not_allowed("GET, HEAD"),
+            Route::File(path) => match files {
+                Some(files) => files.answer(&parts, path).await,
+                None => answer::not_found(),
+            },
+            Route::Nowhere => answer::not_found(),
+        };
+        if parts.method == Method::HEAD { answer::head_only(answer) } else { answer }
+    }
+
+    fn configuration(&self) -> &Configuration {
+        &self.shared.configuration
+    }
+}
+
+impl<B> tower::Service<Request<B>> for Gateway
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Display + Send,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let gateway = self.clone();
+        Box::pin(async move { Ok(gateway.handle(request).await) })
+    }
+}
+
+/// Whether `method` only reads.
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}

@@ -1,0 +1,154 @@
+//! Which path leads where.
+
+use std::borrow::Cow;
+
+use indexmap::IndexMap;
+use percent_encoding::percent_decode_str;
+
+use super::Configuration;
+use crate::client::Client;
+
+/// Where a path leads.
+#[derive(Debug)]
+pub(super) enum Route<'a> {
+    /// To a service.
+    Service(&'a Client),
+    /// To the public settings.
+    Settings,
+    /// To the static file of this path below `static_path`.
+    File(&'a str),
+    /// Nowhere.
+    Nowhere,
+}
+
+/// All paths that lead somewhere.
+#[derive(Debug)]
+pub(super) struct Routes {
+    services: IndexMap<String, Client>,
+    wsgi_prefix: String,
+    static_prefix: String,
+}
+
+impl Routes {
+    pub(super) fn new(configuration: &Configuration) -> Self {
+        let client = |endpoint: &crate::client::Endpoint| {
+            Client::with(endpoint.clone(), configuration.max_line_bytes, configuration.service_timeout)
+        };
+        let services = configuration.services.iter();
+        Self {
+            services: services.map(|(name, endpoint)| (name.clone(), client(endpoint))).collect(),
+            wsgi_prefix: configuration.wsgi_prefix.clone(),
+            static_prefix: configuration.static_prefix.clone(),
+        }
+    }
+
+    /// Where `path`, decoded, leads. As in the original a path below that of a service or of the settings leads there,
+    /// too, and those come before a static file of the same name.
+    pub(super) fn find<'a>(&'a self, path: &'a str) -> Route<'a> {
+        if let Some(below) = path.strip_prefix(&*self.wsgi_prefix) {
+            let name = below.split_once('/').map_or(below, |(name, _)| name);
+            if let Some(client) = self.services.get(name) {
+                return Route::Service(client);
+            }
+            if name == "settings.json" {
+                return Route::Settings;
+            }
+        }
+        match path.strip_prefix(&*self.static_prefix) {
+            _ if path == "/" => Route::File("index.html"),
+            Some(below) => Route::File(below),
+            None => Route::Nowhere,
+        }
+    }
+}
+
+/// The path without its percent-encoding; `None` where that is not UTF-8.
+pub(super) fn decode(path: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(path).decode_utf8().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Endpoint;
+
+    fn routes(wsgi_prefix: &str, static_prefix: &str) -> Routes {
+        let services = [("queue", 1), ("fake/x", 2), ("café", 3)];
+        Routes::new(&Configuration {
+            services: services.map(|(name, port)| (name.to_owned(), Endpoint::local(port))).into(),
+            wsgi_prefix: wsgi_prefix.to_owned(),
+            static_prefix: static_prefix.to_owned(),
+            ..Configuration::default()
+        })
+    }
+
+    fn find(routes: &Routes, path: &str) -> String {
+        match routes.find(&decode(path).unwrap()) {
+            Route::Service(client) => client.endpoint().to_string(),
+            Route::File(path) => format!("file {path}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_usual_prefixes() {
+        let routes = routes("/", "/static/");
+        for (path, leads_to) in [
+            ("/queue", "localhost:1"),
+            ("/queue/", "localhost:1"),
+            ("/queue/extra/path", "localhost:1"),
+            ("/queue/../pool", "localhost:1"),
+            ("/%71ueue", "localhost:1"),
+            ("/queue%2f", "localhost:1"),
+            ("/caf%C3%A9", "localhost:3"),
+            ("/QUEUE", "Nowhere"),
+            ("/queuex", "Nowhere"),
+            ("/wsgi", "Nowhere"),
+            ("/nope", "Nowhere"),
+            ("//", "Nowhere"),
+            ("*", "Nowhere"),
+            ("/index.html", "Nowhere"),
+            ("/static", "Nowhere"),
+            ("/settings.json", "Settings"),
+            ("/settings.json/extra/path", "Settings"),
+            ("/settings", "Nowhere"),
+            ("/settings.jsonx", "Nowhere"),
+            ("/", "file index.html"),
+            ("/static/", "file "),
+            ("/static/a%20b.txt", "file a b.txt"),
+            ("/static/%252e", "file %2e"),
+            ("/static/queue", "file queue"),
+        ] {
+            assert_eq!(find(&routes, path), leads_to, "{path}");
+        }
+        assert!(decode("/caf%E9").is_none());
+    }
+
+    #[test]
+    fn other_prefixes() {
+        let routes = routes("/api/", "/");
+        for (path, leads_to) in [
+            ("/api/queue", "localhost:1"),
+            ("/api/settings.json", "Settings"),
+            ("/api/nope", "file api/nope"),
+            ("/queue", "file queue"),
+            ("/", "file index.html"),
+        ] {
+            assert_eq!(find(&routes, path), leads_to, "{path}");
+        }
+    }
+
+    #[test]
+    fn both_prefixes_the_root() {
+        let routes = routes("/", "/");
+        for (path, leads_to) in [
+            ("/queue", "localhost:1"),
+            ("/queue/a.css", "localhost:1"),
+            ("/settings.json", "Settings"),
+            ("/a.css", "file a.css"),
+            ("/", "file index.html"),
+        ] {
+            assert_eq!(find(&routes, path), leads_to, "{path}");
+        }
+    }
+}
