@@ -8,6 +8,7 @@
 //! [`client`] and [`module::guest`] (the module's side of its two streams).
 
 pub mod broker;
+pub mod cli;
 pub mod client;
 pub mod daemon;
 pub mod engine;
