@@ -1,5 +1,6 @@
 //! shmooze: process-backed web applications, native to systemd.
 pub mod broker;
+pub mod cli;
 pub mod client;
 pub mod daemon;
 pub mod engine;
