@@ -35,7 +35,7 @@ impl Parameters {
     /// Merges `new` into what is there; answers whether anything changed.
     ///
     /// # Errors
-    /// [`TooLarge`]; what came before the value that exceeds is merged.
+    /// A sentence that says so; what came before the value that exceeds is merged.
     pub fn set(&self, new: &Object<'_>) -> Result<bool, TooLarge> {
         self.with(|inner| {
             let mut changed = false;
