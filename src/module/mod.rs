@@ -34,6 +34,7 @@ pub use parameters::Parameters;
 pub use task::{Birth, spawn};
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -95,6 +96,7 @@ pub(crate) struct Tell {
 pub struct Handle {
     uid: Uid,
     type_name: Arc<str>,
+    added: SystemTime,
     parameters: Arc<Parameters>,
     direct: mpsc::Sender<Direct>,
     tells: mpsc::Sender<Tell>,
@@ -111,6 +113,12 @@ impl Handle {
     #[must_use]
     pub fn type_name(&self) -> &str {
         &self.type_name
+    }
+
+    /// When it was added.
+    #[must_use]
+    pub const fn added(&self) -> SystemTime {
+        self.added
     }
 
     /// The cached parameters.
