@@ -1,0 +1,76 @@
+//! The arguments that a module type declares: `{NAME: {"title", "type", "default", "enum", "description"}}`.
+
+use serde_json::{Map, Value};
+
+use super::read::{Node, Reader};
+use super::suggest::closest;
+
+const TYPES: [&str; 6] = ["string", "number", "integer", "boolean", "object", "array"];
+const ONE_OF_THE_TYPES: &str = "\"string\", \"number\", \"integer\", \"boolean\", \"object\" or \"array\"";
+
+/// Checks the declarations and keeps them as they are.
+pub(super) fn read_args(reader: &mut Reader<'_>, node: &Node<'_>) -> Map<String, Value> {
+    let Some(fields) = reader.object(node) else { return Map::new() };
+    for (_, node) in fields.iter() {
+        check_argument(reader, &node);
+    }
+    fields.map.clone()
+}
+
+fn check_argument(reader: &mut Reader<'_>, node: &Node<'_>) {
+    let Some(fields) = reader.object_of(node, &["title", "type", "default", "enum", "description"]) else { return };
+    for key in ["title", "description"] {
+        if let Some(node) = fields.get(key) {
+            reader.string(&node);
+        }
+    }
+    let type_name = fields.get("type").and_then(|node| check_type(reader, &node));
+    let choices = fields.get("enum").and_then(|node| {
+        let choices = reader.list(&node, "a list of the values to choose from")?;
+        if choices.is_empty() {
+            reader.problems.add(&node.at, "must hold at least one value");
+            return None;
+        }
+        Some(choices)
+    });
+    let default = fields.get("default");
+    if let Some(type_name) = type_name {
+        for value in choices.iter().flatten().chain(&default) {
+            if !is_of_type(value.value, type_name) {
+                reader.expected(value, format_args!("of the type \"{type_name}\""));
+            }
+        }
+    }
+    if let (Some(default), Some(choices)) = (&default, &choices)
+        && !choices.iter().any(|choice| choice.value == default.value)
+    {
+        reader.expected(default, "one of the values in enum");
+    }
+}
+
+fn check_type(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<&'static str> {
+    let given = node.value.as_str();
+    let known = TYPES.into_iter().find(|name| given == Some(name));
+    if known.is_none() {
+        match given.and_then(|given| closest(given, TYPES)) {
+            Some(meant) => {
+                let given = super::read::shown(node.value);
+                reader.problems.add(&node.at, format_args!("must be {ONE_OF_THE_TYPES}, not {given}; did you mean \"{meant}\"?"));
+            }
+            None => reader.expected(node, ONE_OF_THE_TYPES),
+        }
+    }
+    known
+}
+
+/// As JSON Schema counts: 5.0 is an integer.
+fn is_of_type(value: &Value, type_name: &str) -> bool {
+    match type_name {
+        "string" => value.is_string(),
+        "number" => value.is_number(),
+        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
+        "boolean" => value.is_boolean(),
+        "object" => value.is_object(),
+        _ => value.is_array(),
+    }
+}

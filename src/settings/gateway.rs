@@ -1,0 +1,97 @@
+//! The gateway's own settings: the top-level object `gateway`.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::read::{Node, Reader};
+use super::read_service::read_milliseconds;
+
+/// What a message or body may be limited to, in bytes: 1 KiB to 1 GiB.
+pub(super) const MESSAGE_BYTES: RangeInclusive<u64> = 1024..=1 << 30;
+
+/// How many connections may be allowed.
+const CONNECTIONS: RangeInclusive<u64> = 1..=1_000_000;
+
+/// Where the gateway listens, and its limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// The address that it binds; loopback unless the settings say otherwise.
+    pub address: IpAddr,
+    /// Longest body taken of a request, in bytes; `max_line_bytes` unless the settings say otherwise.
+    pub max_body_bytes: usize,
+    /// How long a service may be silent before the client is answered 504.
+    pub service_timeout: Duration,
+    /// How long a connection may be open without a request.
+    pub idle_timeout: Duration,
+    /// How long a client may take to send the head of a request.
+    pub header_timeout: Duration,
+    /// How many clients may be connected at once.
+    pub max_connections: usize,
+}
+
+impl Gateway {
+    /// The defaults, where a line of JSON may be as long as `max_line_bytes`.
+    #[must_use]
+    pub const fn with_max_line_bytes(max_line_bytes: usize) -> Self {
+        Self {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            max_body_bytes: max_line_bytes,
+            service_timeout: Duration::from_millis(10_000),
+            idle_timeout: Duration::from_millis(75_000),
+            header_timeout: Duration::from_millis(10_000),
+            max_connections: 10_000,
+        }
+    }
+
+    /// Reads the object; what is at fault in it keeps its default.
+    pub(super) fn read(reader: &mut Reader<'_>, node: &Node<'_>, max_line_bytes: usize) -> Self {
+        const KEYS: [&str; 6] =
+            ["address", "max_body_bytes", "service_timeout", "idle_timeout", "header_timeout", "max_connections"];
+        let mut gateway = Self::with_max_line_bytes(max_line_bytes);
+        let Some(fields) = reader.object_of(node, &KEYS) else { return gateway };
+        if let Some(node) = fields.get("address") {
+            match node.value.as_str().and_then(|text| text.parse().ok()) {
+                Some(address) => gateway.address = address,
+                None => reader.expected(&node, "an IP address such as \"127.0.0.1\" or \"::1\""),
+            }
+        }
+        if let Some(bytes) = fields.get("max_body_bytes").and_then(|node| read_size(reader, &node, "bytes", &MESSAGE_BYTES)) {
+            gateway.max_body_bytes = bytes;
+        }
+        for (key, time) in [
+            ("service_timeout", &mut gateway.service_timeout),
+            ("idle_timeout", &mut gateway.idle_timeout),
+            ("header_timeout", &mut gateway.header_timeout),
+        ] {
+            if let Some(given) = fields.get(key).and_then(|node| read_milliseconds(reader, &node)) {
+                *time = given;
+            }
+        }
+        let connections = fields.get("max_connections");
+        if let Some(number) = connections.and_then(|node| read_size(reader, &node, "connections", &CONNECTIONS)) {
+            gateway.max_connections = number;
+        }
+        gateway
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let milliseconds = |time: Duration| Value::from(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        Map::from_iter([
+            ("address".to_owned(), self.address.to_string().into()),
+            ("max_body_bytes".to_owned(), self.max_body_bytes.into()),
+            ("service_timeout".to_owned(), milliseconds(self.service_timeout)),
+            ("idle_timeout".to_owned(), milliseconds(self.idle_timeout)),
+            ("header_timeout".to_owned(), milliseconds(self.header_timeout)),
+            ("max_connections".to_owned(), self.max_connections.into()),
+        ])
+        .into()
+    }
+}
+
+/// A whole number within `range`, as a size.
+pub(super) fn read_size(reader: &mut Reader<'_>, node: &Node<'_>, units: &str, range: &RangeInclusive<u64>) -> Option<usize> {
+    reader.whole(node, units, range).and_then(|number| usize::try_from(number).ok())
+}

@@ -1,0 +1,200 @@
+//! Reading JSON values with a sentence for each that is not what it must be.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+
+use super::expand::expand;
+use super::problem::{JsonPath, Problems, quoted};
+use super::suggest::closest;
+
+/// Longest text shown of a value at fault, in characters.
+const MAX_SHOWN: usize = 60;
+
+/// What is known of a variable of the environment.
+pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Reads one settings file: collects its problems and knows its variables.
+pub(super) struct Reader<'a> {
+    pub(super) problems: Problems,
+    pub(super) lookup: Lookup<'a>,
+}
+
+/// A value and its place.
+pub(super) struct Node<'a> {
+    pub(super) value: &'a Value,
+    pub(super) at: JsonPath,
+}
+
+/// The members of an object, and its place.
+pub(super) struct Fields<'a> {
+    pub(super) map: &'a Map<String, Value>,
+    pub(super) at: JsonPath,
+}
+
+impl<'a> Fields<'a> {
+    /// The value of `key`, where there is one.
+    pub(super) fn get(&self, key: &str) -> Option<Node<'a>> {
+        self.map.get(key).map(|value| Node { value, at: self.at.key(key) })
+    }
+
+    /// All members in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a String, Node<'a>)> {
+        self.map.iter().map(|(key, value)| (key, Node { value, at: self.at.key(key) }))
+    }
+}
+
+impl Reader<'_> {
+    /// `text` with its variables expanded.
+    pub(super) fn expand(&self, text: &str) -> String {
+        expand(text, self.lookup)
+    }
+
+    /// Notes that `node` must be `expected` and is something else.
+    pub(super) fn expected(&mut self, node: &Node<'_>, expected: impl Display) {
+        self.problems.add(&node.at, format_args!("must be {expected}, not {}", shown(node.value)));
+    }
+
+    /// The members of an object.
+    pub(super) fn object<'a>(&mut self, node: &Node<'a>) -> Option<Fields<'a>> {
+        let map = node.value.as_object();
+        if map.is_none() {
+            self.expected(node, "an object");
+        }
+        map.map(|map| Fields { map, at: node.at.clone() })
+    }
+
+    /// The members of an object that has no other keys than `known`.
+    pub(super) fn object_of<'a>(&mut self, node: &Node<'a>, known: &[&str]) -> Option<Fields<'a>> {
+        let fields = self.object(node)?;
+        for (key, child) in fields.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
+            self.unknown(&child.at, key, known.iter().copied());
+        }
+        Some(fields)
+    }
+
+    /// Notes a key that is not known here.
+    pub(super) fn unknown<'n>(&mut self, at: &JsonPath, key: &str, known: impl IntoIterator<Item = &'n str>) {
+        match closest(key, known) {
+            Some(name) => self.problems.add(at, format_args!("is not known; did you mean \"{name}\"?")),
+            None => self.problems.add(at, "is not known"),
+        }
+    }
+
+    /// The elements of a list.
+    pub(super) fn list<'a>(&mut self, node: &Node<'a>, expected: &str) -> Option<Vec<Node<'a>>> {
+        let list = node.value.as_array();
+        if list.is_none() {
+            self.expected(node, expected);
+        }
+        Some(list?.iter().enumerate().map(|(index, value)| Node { value, at: node.at.index(index) }).collect())
+    }
+
+    /// Any text.
+    pub(super) fn string<'a>(&mut self, node: &Node<'a>) -> Option<&'a str> {
+        let text = node.value.as_str();
+        if text.is_none() {
+            self.expected(node, "a string");
+        }
+        text
+    }
+
+    /// Text that is not empty and that the system takes: no NUL character in it.
+    pub(super) fn system_string<'a>(&mut self, node: &Node<'a>) -> Option<&'a str> {
+        let text = self.any_system_string(node)?;
+        if text.is_empty() {
+            self.problems.add(&node.at, "must not be empty");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// Text without a NUL character, maybe empty.
+    pub(super) fn any_system_string<'a>(&mut self, node: &Node<'a>) -> Option<&'a str> {
+        let text = self.string(node)?;
+        if text.contains('\0') {
+            self.problems.add(&node.at, "must not contain a NUL character");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A whole number of `units` (milliseconds, bytes, …) within `range`.
+    pub(super) fn whole(&mut self, node: &Node<'_>, units: &str, range: &RangeInclusive<u64>) -> Option<u64> {
+        let number = whole(node.value);
+        match number {
+            Some(number) if range.contains(&number) => return Some(number),
+            None if !node.value.is_number() => self.expected(node, format_args!("a number of {units}")),
+            None if node.value.as_f64().is_some_and(|number| number.fract() != 0.0) => {
+                self.expected(node, format_args!("a whole number of {units}"));
+            }
+            _ => self.expected(node, format_args!("from {} to {} {units}", range.start(), range.end())),
+        }
+        None
+    }
+}
+
+/// A number without a fraction that is not negative, also where it is written as `5000.0` or `5e3`, as JSON Schema
+/// counts integers.
+pub(super) fn whole(value: &Value) -> Option<u64> {
+    const END: f64 = 18_446_744_073_709_551_616.0; // 2^64
+    let from_float = |number: f64| (number.fract() == 0.0 && (0.0..END).contains(&number)).then_some(number as u64);
+    value.as_u64().or_else(|| value.as_f64().and_then(from_float))
+}
+
+/// A value at fault, as a sentence shows it.
+pub(super) fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.chars().count() > MAX_SHOWN => {
+            quoted(&text.chars().take(MAX_SHOWN).chain(['…']).collect::<String>())
+        }
+        Value::String(text) => quoted(text),
+        Value::Array(list) if list.is_empty() => "an empty list".into(),
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "an object".into(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whole_numbers() {
+        for (value, expected) in [
+            (json!(0), Some(0)),
+            (json!(-0.0), Some(0)),
+            (json!(5e3), Some(5000)),
+            (json!(u64::MAX), Some(u64::MAX)),
+            (json!(-1), None),
+            (json!(0.5), None),
+            (json!(1e300), None),
+            (json!(18_446_744_073_709_551_616.0), None),
+            (json!("5"), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(whole(&value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn values_at_fault() {
+        for (value, expected) in [
+            (json!(null), "null"),
+            (json!(false), "false"),
+            (json!(1.5), "1.5"),
+            (json!("a\n\"b\""), "\"a\\u000a\\\"b\\\"\""),
+            (json!([1]), "a list"),
+            (json!([]), "an empty list"),
+            (json!({}), "an object"),
+        ] {
+            assert_eq!(shown(&value), expected);
+        }
+        assert_eq!(shown(&json!("é".repeat(60))), format!("\"{}\"", "é".repeat(60)));
+        assert_eq!(shown(&json!("é".repeat(61))), format!("\"{}…\"", "é".repeat(60)));
+    }
+}

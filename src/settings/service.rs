@@ -1,0 +1,169 @@
+//! The services that the settings configure: queues, pools, and an application's own programs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+use super::Limit;
+
+/// One entry of `services`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Service {
+    /// A queue (protocol.md section 3); its `kind` is `queue`.
+    Queue(Lists),
+    /// A pool (protocol.md section 4); its `kind` is `pool`.
+    Pool(Lists),
+    /// A program of the application that serves a port of its own; its `kind` is `app`.
+    App(App),
+}
+
+/// The module types of a queue or pool, by their names.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Lists {
+    /// What `add` takes.
+    pub modules: IndexMap<String, Arc<ModuleType>>,
+    /// What `set_bg` takes; always empty for a pool.
+    pub backgrounds: IndexMap<String, Arc<ModuleType>>,
+}
+
+/// An application's own service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct App {
+    /// Its program.
+    pub process: Process,
+}
+
+/// One type of module: how it is started, and how long it may take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModuleType {
+    /// Its program.
+    pub process: Process,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+    /// What people call it.
+    pub title: Option<String>,
+    /// The arguments that its `init` takes, for whoever draws a form:
+    /// `{NAME: {"title", "type", "default", "enum", "description"}}`, all of them optional. Of the types of JSON Schema.
+    pub args: Map<String, Value>,
+}
+
+/// A program and what it runs in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Process {
+    /// Program and arguments; at least the program, which is never empty.
+    pub command: Vec<String>,
+    /// Variables set for it besides those that every module finds.
+    pub environment: IndexMap<String, String>,
+    /// Where it runs; absolute, unless the settings hold a variable that is not set.
+    pub working_directory: Option<PathBuf>,
+    /// As whom it runs: a name, or a number in decimal digits.
+    pub user: Option<String>,
+    /// What it may use, by the names of systemd.
+    pub limits: IndexMap<String, Limit>,
+}
+
+/// How long a module may take (protocol.md sections 5 and 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect both its streams.
+    pub connect: Duration,
+    /// To answer a command.
+    pub command: Duration,
+    /// To end by itself after `rm`.
+    pub exit: Duration,
+    /// To end after SIGTERM.
+    pub terminate: Duration,
+}
+
+impl Default for Timeouts {
+    /// Those of the original.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_millis(2000),
+            command: Duration::from_millis(1000),
+            exit: Duration::from_millis(3000),
+            terminate: Duration::from_millis(5000),
+        }
+    }
+}
+
+impl Service {
+    /// What `kind` says of it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Queue(_) => "queue",
+            Self::Pool(_) => "pool",
+            Self::App(_) => "app",
+        }
+    }
+
+    /// The module types of a queue or pool.
+    #[must_use]
+    pub const fn lists(&self) -> Option<&Lists> {
+        match self {
+            Self::Queue(lists) | Self::Pool(lists) => Some(lists),
+            Self::App(_) => None,
+        }
+    }
+
+    /// The service as JSON, in the form in which it is read, with every default filled in.
+    pub(super) fn to_json(&self) -> Value {
+        let mut map = Map::new();
+        map.insert("kind".into(), self.kind().into());
+        let types = |types: &IndexMap<String, Arc<ModuleType>>| -> Value {
+            types.iter().map(|(name, module_type)| (name.clone(), module_type.to_json())).collect::<Map<_, _>>().into()
+        };
+        match self {
+            Self::Queue(lists) => {
+                map.insert("modules".into(), types(&lists.modules));
+                map.insert("backgrounds".into(), types(&lists.backgrounds));
+            }
+            Self::Pool(lists) => {
+                map.insert("modules".into(), types(&lists.modules));
+            }
+            Self::App(app) => app.process.write_json(&mut map),
+        }
+        map.into()
+    }
+}
+
+impl ModuleType {
+    fn to_json(&self) -> Value {
+        let mut map = Map::new();
+        if let Some(title) = &self.title {
+            map.insert("title".into(), title.as_str().into());
+        }
+        self.process.write_json(&mut map);
+        let milliseconds = |time: Duration| Value::from(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let timeouts = [
+            ("connect", self.timeouts.connect),
+            ("command", self.timeouts.command),
+            ("exit", self.timeouts.exit),
+            ("terminate", self.timeouts.terminate),
+        ];
+        let timeouts: Map<_, _> = timeouts.into_iter().map(|(name, time)| (name.to_owned(), milliseconds(time))).collect();
+        map.insert("timeouts".into(), timeouts.into());
+        map.insert("args".into(), self.args.clone().into());
+        map.into()
+    }
+}
+
+impl Process {
+    fn write_json(&self, map: &mut Map<String, Value>) {
+        map.insert("process".into(), self.command.clone().into());
+        let environment: Map<_, _> = self.environment.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        map.insert("environment".into(), environment.into());
+        if let Some(directory) = &self.working_directory {
+            map.insert("working_directory".into(), directory.to_string_lossy().into());
+        }
+        if let Some(user) = &self.user {
+            map.insert("user".into(), user.as_str().into());
+        }
+        let limits: Map<_, _> = self.limits.iter().map(|(name, limit)| (name.clone(), limit.to_json())).collect();
+        map.insert("limits".into(), limits.into());
+    }
+}
