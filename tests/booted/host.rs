@@ -1,0 +1,105 @@
+//! What a machine leaves on the host: nothing, however it ends.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{self, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use shmooze_test_machine::{Kind, Machine, Suite};
+
+/// Set for the process that boots a machine and waits to be killed.
+const VICTIM: &str = "SHMOOZE_TEST_VICTIM";
+
+/// Processes of the host whose command line has that word.
+fn processes(word: &str) -> Vec<String> {
+    let lines = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).filter(|line| line.contains(word)).collect()
+}
+
+/// Cgroups of the host for machines of that process.
+fn cgroups(owner: u32) -> Vec<String> {
+    let trees = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
+    let entries = trees.iter().filter_map(|tree| fs::read_dir(tree).ok()).flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(&format!("shmooze-test-{owner}-"))).collect()
+}
+
+/// Waits until that holds.
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+pub fn power_off_leaves_nothing() {
+    if env::var_os(VICTIM).is_some() {
+        wait_to_be_killed();
+    }
+    for (how, end) in [("power-off", Machine::power_off as fn(&Machine)), ("power cut", Machine::cut_power), ("drop", |_| ())] {
+        let machine = Machine::boot(Kind::Container(Suite::Bookworm));
+        let mark = format!("sleep 4{}.5", process::id());
+        let running = machine.command(&["bash", "-c", &mark]).spawn();
+        eventually("it never ran", || !processes(&mark).is_empty());
+        let run = machine.folder().to_owned();
+        assert!(!processes(run.to_str().unwrap()).is_empty());
+        end(&machine);
+        drop(running);
+        drop(machine);
+        // The processes inside die by the kernel's hand, in its own time.
+        eventually(how, || processes(&mark).is_empty());
+        assert_eq!(processes(run.to_str().unwrap()), [""; 0], "after {how}");
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.contains("shmooze-test") && !mounts.contains(run.to_str().unwrap()), "after {how}: {mounts}");
+        let id = run.file_name().unwrap().to_str().unwrap();
+        assert!(!cgroups(process::id()).contains(&format!("shmooze-test-{id}")), "after {how}");
+        assert!(!run.exists(), "after {how}");
+    }
+}
+
+/// Runs in a process of its own: boots a machine, says where, and never ends.
+fn wait_to_be_killed() -> ! {
+    let machine = Machine::boot(Kind::Container(Suite::Bookworm));
+    let _running = machine.command(&["sleep", &format!("5{}.5", process::id())]).spawn();
+    println!("\nvictim: {}", machine.folder().display());
+    loop {
+        thread::park();
+    }
+}
+
+pub fn killed_test_leaves_nothing() {
+    for signal in ["-INT", "-TERM", "-KILL"] {
+        let mut victim = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "host/power-off leaves nothing", "--nocapture"])
+            .env(VICTIM, "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let folder = lines.find_map(|line| line.strip_prefix("victim: ").map(str::to_owned)).unwrap();
+        let mark = format!("sleep5{}.5", victim.id());
+        let alive = || processes(&folder).len() + processes("sleep").iter().filter(|line| line.replace(' ', "") == mark).count();
+        eventually("it never ran", || alive() > 1);
+        Command::new("kill").args([signal, &victim.id().to_string()]).status().unwrap();
+        victim.wait().unwrap();
+        eventually(&format!("processes are left after SIG{signal}: {:?}", processes(&folder)), || alive() == 0);
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.contains(&folder), "{mounts}");
+        // Folder and cgroup go when the next test process starts its first machine.
+        assert!(Path::new(&folder).exists());
+        let next = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "bookworm-container/boots in seconds"])
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(next.success());
+        assert!(!Path::new(&folder).exists(), "{folder} is left");
+        assert_eq!(cgroups(victim.id()), [""; 0]);
+    }
+}
