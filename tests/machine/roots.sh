@@ -90,6 +90,8 @@ configure() {
     # An id from the start: a machine without one goes through the rites of a first boot each time.
     echo 5a8e1c0f7d3b4a6292b4d1f08c7e6a35 >"$root/etc/machine-id"
     : >"$root/etc/fstab"
+    # All is up to date with /usr: else systemd 257 would bring it there at each boot.
+    touch "$root/etc/.updated" "$root/var/.updated"
     for unit in "${masked[@]}"; do
         ln -sf /dev/null "$root/etc/systemd/system/$unit"
     done

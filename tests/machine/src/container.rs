@@ -183,8 +183,12 @@ impl Backend for Container {
     }
 
     fn wait_rebooted(&self) -> Outcome<()> {
-        // nspawn boots it again by itself, and says so as it did at first.
-        self.wait_ready()
+        // nspawn leaves it to who runs it to start it again: with `--keep-unit` that is systemd, and here it is this.
+        if !self.wait_off(BOOT) {
+            return Err(format!("{} does not shut down to boot again", self.kind));
+        }
+        self.cut_power();
+        self.power_on()
     }
 
     fn wait_off(&self, limit: Duration) -> bool {

@@ -191,13 +191,13 @@ impl Machine {
         if let Some(uid) = managers.get(user) {
             return Ok(*uid);
         }
-        let limit = Duration::from_secs(60);
-        let output = self.bare(&["id", "-u", user], limit)?;
+        let output = self.command(&["id", "-u", user]).try_run()?;
         let uid: u32 = output.text().parse().map_err(|_| format!("there is no user {user}: {output:?}"))?;
         // A start of the unit returns when the manager is ready; lingering keeps it.
         let unit = format!("user@{uid}.service");
         for argv in [["loginctl", "enable-linger", user], ["systemctl", "start", &unit]] {
-            let output = self.bare(&argv, limit)?;
+            // In a unit of its own: 257 answers nobody who is in no cgroup that it knows.
+            let output = self.command(&argv).try_run()?;
             if output.status != 0 {
                 return Err(format!("the manager of {user} does not start: {output:?}"));
             }
