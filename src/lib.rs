@@ -1,5 +1,14 @@
 //! shmooze: process-backed web applications, native to systemd.
+//!
+//! A **module** is a process in any language that a **queue** (the top one plays, the others are suspended) or a **pool**
+//! (all play) starts, commands, watches and, without fail, ends. Clients speak JSON lines over TCP, or HTTP through the
+//! **gateway**. `ARCHITECTURE.md` is the map of the rooms below.
+//!
+//! Programs of one's own are built on [`settings`], [`service`] (a JSON-line service with a table of commands),
+//! [`client`] and [`module::guest`] (the module's side of its two streams).
+
 pub mod broker;
+pub mod cli;
 pub mod client;
 pub mod daemon;
 pub mod engine;

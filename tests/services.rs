@@ -1,6 +1,6 @@
 //! The real queue and pool over real sockets, with real modules.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

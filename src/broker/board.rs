@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use serde_json::value::RawValue;
 
-use super::into_raw;
+use super::{History, into_raw};
 use crate::engine::{Engine, Entry, Told};
 use crate::module::Handle;
 use crate::protocol::{Raw, Uid, Wanted, write_string};
@@ -84,6 +84,7 @@ impl Snapshot {
 #[derive(Debug, Default)]
 pub struct Board {
     inner: RwLock<Inner>,
+    history: History,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +98,12 @@ impl Board {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.inner.read().unwrap_or_else(PoisonError::into_inner).snapshot)
+    }
+
+    /// How the last modules ended.
+    #[must_use]
+    pub const fn history(&self) -> &History {
+        &self.history
     }
 
     /// A module of the list; the background is not in it.

@@ -2,18 +2,24 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Interval;
 
-use super::{Board, Configuration, Kind};
+use super::{Board, Configuration, Kind, status};
 use crate::engine::{Effect, Engine, Input, Place, Pool, Queue, Ticket};
 use crate::launcher::Launcher;
 use crate::module::{self, Birth, Cause, Event, Handle};
 use crate::protocol::{ProtocolError, Raw, Uid};
 use crate::record::Record;
+use crate::settings::{Lists, Timeouts};
 
 /// Events that modules may report ahead of the driver; a module beyond that waits for room.
 const EVENT_CAPACITY: usize = 256;
+
+/// What the ending of all modules may take beyond that of the slowest.
+const GRACE: Duration = Duration::from_secs(5);
 
 type ReplyTo<T> = oneshot::Sender<Result<T, ProtocolError>>;
 
@@ -22,6 +28,7 @@ pub(super) enum Message {
     Add { type_name: String, args: Option<Raw>, place: Place, reply: ReplyTo<Uid> },
     Remove { uids: Vec<Uid>, reply: ReplyTo<()> },
     Move { uids: Vec<Uid>, reply: ReplyTo<()> },
+    SetTypes(Arc<Lists>),
     Drain { done: oneshot::Sender<()> },
 }
 
@@ -82,6 +89,9 @@ impl Driver {
     /// Until drained, or until nobody can ask for anything any more and nothing runs.
     pub(super) async fn drive(mut self, mut messages: mpsc::Receiver<Message>) {
         let mut open = true;
+        let notifier = self.configuration.notifier;
+        let mut watchdog = notifier.watchdog().map(tokio::time::interval);
+        self.tell_status();
         while open || !self.modules.is_empty() {
             tokio::select! {
                 biased;
@@ -91,6 +101,8 @@ impl Driver {
                     Some(message) => self.message(message),
                     None => open = false,
                 },
+                // Said by the driver itself: one that is stuck is found out.
+                () = next(watchdog.as_mut()) => notifier.alive(),
             }
             if !self.drained.is_empty() && self.modules.is_empty() {
                 break;
@@ -130,8 +142,10 @@ impl Driver {
                 let ticket = self.ticket(Waiting::Changed(reply));
                 self.step(Input::Move { ticket, uids });
             }
+            Message::SetTypes(types) => self.configuration.types = types,
             Message::Drain { done } => {
                 self.drained.push(done);
+                self.configuration.notifier.stopping(self.longest_ending());
                 let ticket = self.ticket(Waiting::Nobody);
                 self.step(Input::Drain { ticket });
             }
@@ -163,8 +177,10 @@ impl Driver {
             }
             Event::Answered { uid, order, obeyed } => self.step(Input::Answered { uid, order, obeyed }),
             Event::Ended { uid } => self.step(Input::Ended { uid }),
-            Event::Gone { uid, .. } => {
-                self.modules.remove(&uid);
+            Event::Gone { uid, ending } => {
+                if let Some(module) = self.modules.remove(&uid) {
+                    self.board.history().push(&module, &ending);
+                }
             }
         }
     }
@@ -175,15 +191,28 @@ impl Driver {
         // Published first: who is answered sees what he asked for.
         if effects.contains(&Effect::Publish) {
             self.board.publish(&self.engine, &self.modules);
+            self.tell_status();
         }
         for effect in effects.drain(..) {
-            self.run(effect);
+            self.run(&effect);
         }
         self.effects = effects;
     }
 
-    fn run(&mut self, effect: Effect) {
-        match effect {
+    fn tell_status(&self) {
+        let snapshot = self.board.snapshot();
+        self.configuration.notifier.status(&status::describe(self.configuration.kind, &snapshot));
+    }
+
+    /// How long the ending of every module may take at most.
+    fn longest_ending(&self) -> Duration {
+        let types = &self.configuration.types;
+        let of = |timeouts: &Timeouts| 2 * timeouts.command + timeouts.connect + timeouts.exit + timeouts.terminate;
+        types.modules.values().chain(types.backgrounds.values()).map(|one| of(&one.timeouts)).max().unwrap_or_default() + GRACE
+    }
+
+    fn run(&mut self, effect: &Effect) {
+        match *effect {
             Effect::Launch { uid } => {
                 if let Some(birth) = self.births.remove(&uid) {
                     let handle = module::spawn(birth, Arc::clone(&self.launcher), self.record.clone(), self.events.clone());
@@ -215,5 +244,12 @@ impl Driver {
                 }
             }
         }
+    }
+}
+
+async fn next(interval: Option<&mut Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
     }
 }

@@ -15,10 +15,13 @@
 
 mod board;
 mod driver;
+mod history;
+mod status;
 
 pub use board::{Board, Item, Snapshot};
+pub use history::{History, KEPT};
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
@@ -28,7 +31,7 @@ use crate::launcher::Launcher;
 use crate::module::Handle;
 use crate::protocol::{Command, ProtocolError, Raw, Request, Response, Target, Uid, Verb, Wanted, raw, write_request};
 use crate::record::{Namespace, Record, Row};
-use crate::service::{Handler, Reply};
+use crate::service::{Handler, Notifier, Reply};
 use crate::settings::{Lists, Service};
 use driver::{Driver, Message};
 
@@ -48,7 +51,7 @@ impl Kind {
     /// Whether a service of this kind has the command.
     const fn has(self, verb: Verb) -> bool {
         match verb {
-            Verb::ModulesAvailable | Verb::Add | Verb::Remove | Verb::TellModule | Verb::AskModule => true,
+            Verb::ModulesAvailable | Verb::Add | Verb::Remove | Verb::TellModule | Verb::AskModule | Verb::History => true,
             Verb::Pool => matches!(self, Self::Pool),
             Verb::Queue
             | Verb::Background
@@ -68,9 +71,11 @@ pub struct Configuration {
     /// Queue or pool.
     pub kind: Kind,
     /// The module types.
-    pub types: Lists,
+    pub types: Arc<Lists>,
     /// Longest line taken from a module, in bytes.
     pub max_line_bytes: usize,
+    /// Whom the service's state is told.
+    pub notifier: Notifier,
 }
 
 impl Configuration {
@@ -82,7 +87,7 @@ impl Configuration {
             Service::Pool(types) => (Kind::Pool, types.clone()),
             Service::App(_) => return None,
         };
-        Some(Self { name: name.to_owned(), kind, types, max_line_bytes })
+        Some(Self { name: name.to_owned(), kind, types: Arc::new(types), max_line_bytes, notifier: Notifier::silent() })
     }
 }
 
@@ -94,7 +99,7 @@ pub struct Broker {
 
 struct Shared {
     kind: Kind,
-    types: Lists,
+    types: RwLock<Arc<Lists>>,
     board: Arc<Board>,
     driver: mpsc::Sender<Message>,
     record: Record,
@@ -108,7 +113,7 @@ impl Broker {
         let board = Arc::new(Board::default());
         let shared = Shared {
             kind: configuration.kind,
-            types: configuration.types.clone(),
+            types: RwLock::new(Arc::clone(&configuration.types)),
             board: Arc::clone(&board),
             driver,
             record: record.clone(),
@@ -123,6 +128,13 @@ impl Broker {
         &self.shared.board
     }
 
+    /// Takes other module types from now on; modules that live are left as they are.
+    pub async fn set_types(&self, types: Arc<Lists>) {
+        *self.shared.types.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&types);
+        // Where the driver has ended there is nothing more to configure.
+        let _ = self.shared.driver.send(Message::SetTypes(types)).await;
+    }
+
     /// Takes nothing new and ends every module in order; returns when no process of any is left.
     pub async fn drain(&self) {
         let (done, is_done) = oneshot::channel();
@@ -133,11 +145,16 @@ impl Broker {
 }
 
 impl Shared {
+    fn types(&self) -> Arc<Lists> {
+        Arc::clone(&self.types.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Answers what can be answered at once; the rest is what it takes to answer it.
     fn read(&self, command: Command<'_>) -> Result<Answer, ProtocolError> {
         Ok(match command {
-            Command::ModulesAvailable => Answer::Now(Response::of(&self.types.modules.keys().collect::<Vec<_>>())),
-            Command::BackgroundsAvailable => Answer::Now(Response::of(&self.types.backgrounds.keys().collect::<Vec<_>>())),
+            Command::ModulesAvailable => Answer::Now(Response::of(&self.types().modules.keys().collect::<Vec<_>>())),
+            Command::BackgroundsAvailable => Answer::Now(Response::of(&self.types().backgrounds.keys().collect::<Vec<_>>())),
+            Command::History(limit) => Answer::Now(Response::of(&self.board.history().last(limit.unwrap_or(KEPT)))),
             Command::List(wanted) => Answer::Now(self.list(&wanted)),
             Command::Background(wanted) => Answer::Now(self.background(&wanted)),
             Command::Ask { target, parameters } => {
@@ -163,7 +180,8 @@ impl Shared {
     }
 
     fn type_name(&self, name: Option<std::borrow::Cow<'_, str>>, place: Place) -> Result<String, ProtocolError> {
-        let types = if place == Place::List { &self.types.modules } else { &self.types.backgrounds };
+        let types = self.types();
+        let types = if place == Place::List { &types.modules } else { &types.backgrounds };
         name.filter(|name| types.contains_key(name.as_ref())).map(Into::into).ok_or(ProtocolError::UnknownType)
     }
 

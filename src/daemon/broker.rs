@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, on_signal};
+use super::{Options, on_reload, on_signal};
 use crate::broker::{Broker, Configuration, Kind};
 use crate::launcher::{Launcher, Local};
 use crate::record::Record;
 use crate::scope::ProcessGroup;
-use crate::service::{Limits, Listeners, bind_loopback, serve};
-use crate::settings::Settings;
+use crate::service::{Limits, Listeners, Notifier, activated, bind_loopback, serve};
+use crate::settings::{Service, Settings};
 
 /// How long the command log may take for its last rows when a service ends.
 const RECORD_DEADLINE: Duration = Duration::from_secs(5);
@@ -22,15 +22,29 @@ const RECORD_DEADLINE: Duration = Duration::from_secs(5);
 /// # Errors
 /// One sentence about settings that cannot be used or a port that cannot be had.
 pub async fn main(kind: Kind, name: Option<&str>, options: &Options) -> Result<(), String> {
+    // First, while there is one thread: it takes the descriptors out of the environment.
+    let given = activated().map_err(|error| error.to_string())?;
     let settings = options.load()?;
     let name = choose(&settings, kind, name)?;
     let shutdown = on_signal().map_err(|error| error.to_string())?;
     let scopes = Arc::new(ProcessGroup::new(shim()?));
-    let launcher: Arc<dyn Launcher> = Arc::new(Local::new(Arc::clone(&settings), scopes));
-    let service = Running::start(&settings, &name, launcher).await?;
-    tracing::info!("{name} serves {}", addresses(&service.listeners));
-    service.until(shutdown).await;
-    Ok(())
+    let launcher = Local::new(Arc::clone(&settings), scopes);
+    let notifier = Notifier::new();
+    let service = Running::start(&settings, &name, given, Arc::new(launcher.clone()), notifier).await?;
+    tracing::info!("{name} serves {}", service.listeners.describe());
+    let broker = service.broker.clone();
+    let reloading = on_reload(options, notifier, async |settings| {
+        let Some(lists) = settings.services.get(&name).and_then(Service::lists) else {
+            return Err(format!("{}: services has no {name} any more", settings.file.display()));
+        };
+        broker.set_types(Arc::new(lists.clone())).await;
+        launcher.set_settings(Arc::clone(settings));
+        Ok(())
+    });
+    tokio::select! {
+        () = service.until(shutdown, notifier) => Ok(()),
+        error = reloading => Err(error.to_string()),
+    }
 }
 
 /// A service that is ready to be served.
@@ -42,42 +56,49 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Binds the service's port and starts its broker.
-    pub(super) async fn start(settings: &Settings, name: &str, launcher: Arc<dyn Launcher>) -> Result<Self, String> {
+    /// Starts the broker of a service on the sockets that were given, or else on its port.
+    pub(super) async fn start(
+        settings: &Settings,
+        name: &str,
+        given: Option<Listeners>,
+        launcher: Arc<dyn Launcher>,
+        notifier: Notifier,
+    ) -> Result<Self, String> {
         let (Some(port), Some(service)) = (settings.ports.get(name), settings.services.get(name)) else {
             return Err(format!("{}: there is no service {name}", settings.file.display()));
         };
         let Some(configuration) = Configuration::of(name, service, settings.max_line_bytes) else {
             return Err(format!("{}: services.{name} is neither a queue nor a pool", settings.file.display()));
         };
-        let listeners = bind_loopback(*port).await.map_err(|error| format!("{name}: {error}"))?;
+        let listeners = match given {
+            Some(listeners) => listeners,
+            None => bind_loopback(*port).await.map_err(|error| format!("{name}: {error}"))?,
+        };
         let record = Record::open(settings.log_database_path.clone(), name);
-        let broker = Broker::start(configuration, launcher, record.clone());
+        let broker = Broker::start(Configuration { notifier, ..configuration }, launcher, record.clone());
         let limits = Limits { max_line_bytes: settings.max_line_bytes, ..Limits::default() };
         Ok(Self { broker, record, listeners, limits })
     }
 
     /// Serves until `shutdown`, then ends the modules in order, answers all that was asked and writes the last rows.
-    pub(super) async fn until(self, shutdown: CancellationToken) {
+    pub(super) async fn until(self, shutdown: CancellationToken, notifier: Notifier) {
         let drained = CancellationToken::new();
         let serving = serve(self.listeners, Arc::new(self.broker.clone()), self.limits, drained.clone());
         let draining = async {
+            // After `serving` was polled for the first time, so that it is true.
+            notifier.ready();
             shutdown.cancelled().await;
             // Connections stay while modules end: whoever waits for an answer gets it, whoever asks for more is refused.
             self.broker.drain().await;
             drained.cancel();
         };
-        tokio::join!(serving, draining);
+        tokio::join!(biased; serving, draining);
         let record = self.record;
         let closed = tokio::task::spawn_blocking(move || record.close(RECORD_DEADLINE)).await;
         if let Ok(Err(error)) = closed {
             tracing::warn!("{error}");
         }
     }
-}
-
-pub(super) fn addresses(listeners: &Listeners) -> String {
-    listeners.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 fn choose(settings: &Settings, kind: Kind, name: Option<&str>) -> Result<String, String> {

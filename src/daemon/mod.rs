@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::service::Notifier;
 use crate::settings::Settings;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,6 +44,33 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
         cancelled.cancel();
     });
     Ok(token)
+}
+
+/// Reads the settings again at each SIGHUP and hands them to `apply`; a file at fault is refused with its sentences, and
+/// what was in force stays. Returns only where the system has no room for a signal handler.
+pub async fn on_reload(
+    options: &Options,
+    notifier: Notifier,
+    mut apply: impl AsyncFnMut(&Arc<Settings>) -> Result<(), String>,
+) -> std::io::Error {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return error,
+    };
+    loop {
+        // This signal's stream ends with the process.
+        let _ = hangup.recv().await;
+        notifier.reloading();
+        let applied = match options.load() {
+            Ok(settings) => apply(&settings).await,
+            Err(error) => Err(error),
+        };
+        match applied {
+            Ok(()) => tracing::info!("the settings were read again"),
+            Err(error) => tracing::error!("the settings stay as they were: {error}"),
+        }
+        notifier.ready();
+    }
 }
 
 /// Runs a daemon on one thread and turns its error into one line on standard error.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use super::broker::{self, addresses, shim};
+use super::broker::{self, shim};
 use super::{Options, apps, gateway, on_signal};
 use crate::launcher::Local;
 use crate::scope::{ProcessGroup, Scopes};
+use crate::service::Notifier;
 use crate::settings::{GATEWAY_PORT, Service};
 
 /// Runs every queue and pool, the application's own services and the gateway of the settings.
@@ -23,15 +24,16 @@ pub async fn main(options: &Options) -> Result<(), String> {
     // Everything is bound before anything is started: a port that is taken ends all of it with one sentence.
     let mut services = Vec::new();
     for name in settings.services.iter().filter(|(_, service)| !matches!(service, Service::App(_))).map(|(name, _)| name) {
-        services.push((name, broker::Running::start(&settings, name, Arc::new(launcher.clone())).await?));
+        services
+            .push((name, broker::Running::start(&settings, name, None, Arc::new(launcher.clone()), Notifier::silent()).await?));
     }
     let gateway = match settings.ports.get(GATEWAY_PORT) {
-        Some(_) => Some(gateway::Running::start(&settings).await?),
+        Some(_) => Some(gateway::Running::start(&settings, None).await?),
         None => None,
     };
     for (name, service) in services {
-        tracing::info!("{name} serves {}", addresses(&service.listeners));
-        tasks.spawn(service.until(shutdown.clone()));
+        tracing::info!("{name} serves {}", service.listeners.describe());
+        tasks.spawn(service.until(shutdown.clone(), Notifier::silent()));
     }
     for (name, _) in settings.services.iter().filter(|(_, service)| matches!(service, Service::App(_))) {
         tasks.spawn(apps::keep(name.clone(), launcher.clone(), Arc::clone(&scopes), shutdown.clone()));
@@ -42,6 +44,7 @@ pub async fn main(options: &Options) -> Result<(), String> {
         println!("{} is open at {url}", settings.name.as_deref().unwrap_or("shmooze"));
     }
     tasks.close();
+    Notifier::new().ready();
     shutdown.cancelled().await;
     tasks.wait().await;
     Ok(())

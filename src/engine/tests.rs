@@ -90,10 +90,8 @@ impl Bench {
     fn obey_all(&mut self, orders: &str) -> String {
         let mut last = String::new();
         for order in orders.split(", ") {
-            if let Some((verb, name)) = order.split_once(' ') {
-                if let "play" | "suspend" | "remove" = verb {
-                    last = self.answer(verb, name.chars().next().unwrap(), true);
-                }
+            if let Some((verb @ ("play" | "suspend" | "remove"), name)) = order.split_once(' ') {
+                last = self.answer(verb, name.chars().next().unwrap(), true);
             }
         }
         last

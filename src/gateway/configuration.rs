@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use crate::client::{DEFAULT_TIMEOUT, Endpoint};
 use crate::protocol::DEFAULT_MAX_LINE_BYTES;
+use crate::settings::{GATEWAY_PORT, Settings};
 
 /// What a [`Gateway`](super::Gateway) serves and what it puts up with.
 #[derive(Debug, Clone)]
@@ -40,6 +41,30 @@ pub struct Configuration {
     pub max_connections: usize,
 }
 
+impl Configuration {
+    /// What `settings` say: every port but the gateway's own is a service on this machine. Requests under way are waited
+    /// for at the end as long as a service may take to answer them.
+    #[must_use]
+    pub fn from_settings(settings: &Settings) -> Self {
+        let services = settings.ports.iter().filter(|(name, _)| *name != GATEWAY_PORT);
+        Self {
+            services: services.map(|(name, port)| (name.clone(), Endpoint::local(*port))).collect(),
+            public: settings.public_json().into(),
+            static_path: settings.static_path.clone(),
+            static_prefix: settings.static_prefix.clone(),
+            wsgi_prefix: settings.wsgi_prefix.clone(),
+            max_line_bytes: settings.max_line_bytes,
+            max_body_bytes: settings.gateway.max_body_bytes,
+            service_timeout: settings.gateway.service_timeout,
+            header_timeout: settings.gateway.header_timeout,
+            idle_timeout: settings.gateway.idle_timeout,
+            drain_timeout: settings.gateway.service_timeout,
+            max_connections: settings.gateway.max_connections,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Configuration {
     fn default() -> Self {
         Self {
@@ -57,5 +82,31 @@ impl Default for Configuration {
             drain_timeout: DEFAULT_TIMEOUT,
             max_connections: 1024,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_the_settings_say() {
+        let text = r#"{"ports": {"queue": 15580, "wsgi": 15888, "volume": 15590}, "name": "é", "public": ["name"],
+            "static_path": "/srv/page", "wsgi_prefix": "/api/", "static_prefix": "/", "max_line_bytes": 5000000,
+            "gateway": {"service_timeout": 2000, "idle_timeout": 3000, "header_timeout": 4000, "max_connections": 5,
+                        "max_body_bytes": 6000000}}"#;
+        let settings = Settings::parse(text, Path::new("settings.json")).unwrap();
+        let configuration = Configuration::from_settings(&settings);
+        let services: Vec<_> = configuration.services.iter().map(|(name, at)| format!("{name} {at}")).collect();
+        assert_eq!(services, ["queue localhost:15580", "volume localhost:15590"]);
+        assert_eq!(configuration.public, r#"{"name":"é"}"#);
+        assert_eq!(configuration.static_path.as_deref(), Some(Path::new("/srv/page")));
+        assert_eq!((&*configuration.wsgi_prefix, &*configuration.static_prefix), ("/api/", "/"));
+        assert_eq!((configuration.max_line_bytes, configuration.max_body_bytes), (5_000_000, 6_000_000));
+        let seconds = [configuration.service_timeout, configuration.idle_timeout, configuration.header_timeout];
+        assert_eq!(seconds.map(|timeout| timeout.as_secs()), [2, 3, 4]);
+        assert_eq!((configuration.drain_timeout, configuration.max_connections), (configuration.service_timeout, 5));
     }
 }

@@ -1,7 +1,7 @@
 //! The launcher inside the process that uses it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use nix::unistd::User as SystemUser;
 
@@ -16,7 +16,7 @@ const BASE_ENVIRONMENT: [&str; 4] = ["LANG", "LC_ALL", "PATH", "TZ"];
 /// Reads the settings and asks a house of scopes.
 #[derive(Clone)]
 pub struct Local {
-    settings: Arc<Settings>,
+    settings: Arc<RwLock<Arc<Settings>>>,
     scopes: Arc<dyn Scopes>,
     inherits: bool,
 }
@@ -25,7 +25,7 @@ impl Local {
     /// A launcher whose modules begin with a clean environment.
     #[must_use]
     pub fn new(settings: Arc<Settings>, scopes: Arc<dyn Scopes>) -> Self {
-        Self { settings, scopes, inherits: false }
+        Self { settings: Arc::new(RwLock::new(settings)), scopes, inherits: false }
     }
 
     /// Gives modules this process's environment too, as befits a program in the foreground.
@@ -34,13 +34,23 @@ impl Local {
         Self { inherits: true, ..self }
     }
 
+    /// Launches by other settings from now on; what lives is left as it is.
+    pub fn set_settings(&self, settings: Arc<Settings>) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Launches an application's own service, under a uid of its own.
     ///
     /// # Errors
     /// As [`Launcher::launch`].
     pub async fn launch_app(&self, service: &str, uid: Uid) -> Result<Launched, LaunchError> {
         let unknown = || LaunchError::UnknownType { service: service.to_owned(), type_name: "app".to_owned() };
-        let Some(Service::App(app)) = self.settings.services.get(service) else { return Err(unknown()) };
+        let settings = self.settings();
+        let Some(Service::App(app)) = settings.services.get(service) else { return Err(unknown()) };
         let mut program = self.program(&app.process, service, service)?;
         program.environment.push(("SHMOOZE_UID".to_owned(), uid.to_string()));
         let terminate = Timeouts::default().terminate;
@@ -64,10 +74,11 @@ impl Local {
         })
     }
 
-    fn module_type(&self, launch: &Launch) -> Option<&ModuleType> {
-        let lists = self.settings.services.get(&launch.service)?.lists()?;
+    fn module_type(&self, launch: &Launch) -> Option<Arc<ModuleType>> {
+        let settings = self.settings();
+        let lists = settings.services.get(&launch.service)?.lists()?;
         let types = if launch.background { &lists.backgrounds } else { &lists.modules };
-        types.get(&launch.type_name).map(AsRef::as_ref)
+        types.get(&launch.type_name).cloned()
     }
 
     /// The program of a module type or of an application's service; `name` is what it is called in errors.
@@ -95,7 +106,7 @@ impl Local {
             environment.insert("USER".to_owned(), account.name.clone());
             environment.insert("LOGNAME".to_owned(), account.name);
         }
-        let file = self.settings.file.to_string_lossy().into_owned();
+        let file = self.settings().file.to_string_lossy().into_owned();
         environment.insert(settings::FILE_VARIABLE.to_owned(), file);
         environment.insert("SHMOOZE_SERVICE".to_owned(), service.to_owned());
         environment.extend(process.environment.iter().map(|(name, value)| (name.clone(), value.clone())));

@@ -192,15 +192,15 @@ impl<'a> Conversation<'a> {
     }
 
     fn next_order(&mut self) {
-        if self.pending.is_none() {
-            if let Some(order) = self.orders.pop_front() {
-                let cmd = match order {
-                    Order::Play => "play",
-                    Order::Suspend => "suspend",
-                    Order::Remove => "rm",
-                };
-                self.ask(cmd, None, Asked::Order(order));
-            }
+        if self.pending.is_none()
+            && let Some(order) = self.orders.pop_front()
+        {
+            let cmd = match order {
+                Order::Play => "play",
+                Order::Suspend => "suspend",
+                Order::Remove => "rm",
+            };
+            self.ask(cmd, None, Asked::Order(order));
         }
     }
 

@@ -24,6 +24,7 @@
 mod answers;
 mod conversation;
 mod ending;
+pub mod guest;
 mod parameters;
 mod ports;
 mod task;
@@ -33,6 +34,7 @@ pub use parameters::Parameters;
 pub use task::{Birth, spawn};
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -94,6 +96,7 @@ pub(crate) struct Tell {
 pub struct Handle {
     uid: Uid,
     type_name: Arc<str>,
+    added: SystemTime,
     parameters: Arc<Parameters>,
     direct: mpsc::Sender<Direct>,
     tells: mpsc::Sender<Tell>,
@@ -110,6 +113,12 @@ impl Handle {
     #[must_use]
     pub fn type_name(&self) -> &str {
         &self.type_name
+    }
+
+    /// When it was added.
+    #[must_use]
+    pub const fn added(&self) -> SystemTime {
+        self.added
     }
 
     /// The cached parameters.

@@ -35,7 +35,7 @@ impl Parameters {
     /// Merges `new` into what is there; answers whether anything changed.
     ///
     /// # Errors
-    /// [`TooLarge`]; what came before the value that exceeds is merged.
+    /// A sentence that says so; what came before the value that exceeds is merged.
     pub fn set(&self, new: &Object<'_>) -> Result<bool, TooLarge> {
         self.with(|inner| {
             let mut changed = false;
@@ -48,7 +48,7 @@ impl Parameters {
 
     /// Removes the parameters of these names; answers whether any was there.
     pub fn unset<'a>(&self, names: impl Iterator<Item = &'a str>) -> bool {
-        self.with(|inner| names.fold(false, |changed, name| inner.unset(name) || changed))
+        self.with(|inner| names.filter(|name| inner.unset(name)).count() > 0)
     }
 
     /// Appends an object of those of `names` that are there.

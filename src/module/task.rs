@@ -45,8 +45,14 @@ pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, events: 
     let (direct, directed) = mpsc::channel(DIRECT_CAPACITY);
     let (tells, told) = mpsc::channel(TELL_CAPACITY);
     let parameters = Arc::new(Parameters::default());
-    let handle =
-        Handle { uid: birth.uid, type_name: Arc::clone(&birth.type_name), parameters: Arc::clone(&parameters), direct, tells };
+    let handle = Handle {
+        uid: birth.uid,
+        type_name: Arc::clone(&birth.type_name),
+        added: std::time::SystemTime::now(),
+        parameters: Arc::clone(&parameters),
+        direct,
+        tells,
+    };
     let task = Task { birth, launcher, record, events, parameters, directed };
     tokio::spawn(task.live(told));
     handle

@@ -36,6 +36,8 @@ pub enum Verb {
     TellBackground,
     /// `ask_background`
     AskBackground,
+    /// `history`
+    History,
 }
 
 impl Verb {
@@ -56,6 +58,7 @@ impl Verb {
             "ask_module" => Self::AskModule,
             "tell_background" => Self::TellBackground,
             "ask_background" => Self::AskBackground,
+            "history" => Self::History,
             _ => return None,
         })
     }
@@ -77,6 +80,7 @@ impl Verb {
             Self::AskModule => "ask_module",
             Self::TellBackground => "tell_background",
             Self::AskBackground => "ask_background",
+            Self::History => "history",
         }
     }
 
@@ -95,6 +99,7 @@ impl Verb {
             Self::Remove | Self::Move => &["uids"],
             Self::TellModule | Self::TellBackground => &["uid", "cmd", "args"],
             Self::AskModule | Self::AskBackground => &["uid", "parameters"],
+            Self::History => &["limit"],
         }
     }
 }
@@ -173,6 +178,8 @@ pub enum Command<'a> {
         /// Names of parameters.
         parameters: Vec<Cow<'a, str>>,
     },
+    /// Show how the last modules ended, at most this many of them.
+    History(Option<usize>),
 }
 
 impl<'a> Command<'a> {
@@ -212,6 +219,10 @@ impl<'a> Command<'a> {
                 let list = as_list(required("parameters")?).ok_or(ill_typed("parameters", "a list of names"))?;
                 Self::Ask { target, parameters: list.into_iter().filter_map(as_string).collect() }
             }
+            Verb::History => Self::History(match args.get("limit") {
+                None => None,
+                Some(limit) => Some(limit.get().parse().map_err(|_| ill_typed("limit", "a number that is not negative"))?),
+            }),
         })
     }
 }

@@ -28,7 +28,7 @@ pub enum Incoming<'a> {
 }
 
 impl Request<'_> {
-    fn parse(object: Object<'_>) -> Result<Request<'_>, ProtocolError> {
+    fn parse<'a>(object: &Object<'a>) -> Result<Request<'a>, ProtocolError> {
         let cmd = object.get("cmd").ok_or(ProtocolError::NoCommand)?;
         let raw_args = object.get("args");
         let args = match raw_args {
@@ -60,7 +60,7 @@ impl<'a> Incoming<'a> {
     fn parse(text: &'a str) -> Result<Self, ProtocolError> {
         let not_json = |error: serde_json::Error| ProtocolError::NotJson(error.to_string());
         match text.trim_start().as_bytes().first() {
-            Some(b'{') => Ok(Incoming::One(Request::parse(serde_json::from_str(text).map_err(not_json)?))),
+            Some(b'{') => Ok(Incoming::One(Request::parse(&serde_json::from_str(text).map_err(not_json)?))),
             Some(b'[') => {
                 let elements: Vec<&RawValue> = serde_json::from_str(text).map_err(not_json)?;
                 Ok(Incoming::Many(elements.into_iter().map(parse_element).collect()))
@@ -75,7 +75,7 @@ impl<'a> Incoming<'a> {
 
 fn parse_element(element: &RawValue) -> Result<Request<'_>, ProtocolError> {
     let object = serde_json::from_str(element.get()).map_err(|_| ProtocolError::NotAnObject)?;
-    Request::parse(object)
+    Request::parse(&object)
 }
 
 /// Appends the request `{"cmd": …, "args": …}`, without a newline; no `args` key where `args` is `None`.

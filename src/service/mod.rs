@@ -11,10 +11,12 @@
 mod commands;
 mod connection;
 mod listen;
+mod notify;
 mod serve;
 
 pub use commands::Commands;
-pub use listen::{Listeners, bind_loopback};
+pub use listen::{Listeners, activated, bind_loopback, listen};
+pub use notify::Notifier;
 pub use serve::{Limits, serve};
 
 use crate::protocol::{Request, Response};

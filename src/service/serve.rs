@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::connection::Socket;
 use super::{Handler, Listeners, connection};
 
 /// After a failed accept (no descriptors left, say) the next is tried this much later, doubled up to [`LONGEST_PAUSE`].
@@ -31,56 +32,96 @@ impl Default for Limits {
     }
 }
 
-/// Serves until `shutdown` and then until every client has its answers.
-pub async fn serve<H: Handler>(listeners: Listeners, handler: Arc<H>, limits: Limits, shutdown: CancellationToken) {
-    let tasks = TaskTracker::new();
-    let permits = Arc::new(Semaphore::new(limits.max_connections));
-    for listener in listeners.tcp {
-        tasks.spawn(accept(listener, Arc::clone(&handler), limits, Arc::clone(&permits), shutdown.clone(), tasks.clone()));
-    }
-    tasks.close();
-    tasks.wait().await;
+/// Where clients come from.
+trait Source: Send + 'static {
+    type Socket: Socket;
+    fn next(&self) -> impl Future<Output = io::Result<Self::Socket>> + Send;
 }
 
-async fn accept<H: Handler>(
-    listener: TcpListener,
+impl Source for TcpListener {
+    type Socket = TcpStream;
+    async fn next(&self) -> io::Result<TcpStream> {
+        let (socket, _) = self.accept().await?;
+        socket.set_nodelay(true)?;
+        Ok(socket)
+    }
+}
+
+impl Source for UnixListener {
+    type Socket = UnixStream;
+    async fn next(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+/// Serves until `shutdown` and then until every client has its answers.
+pub async fn serve<H: Handler>(listeners: Listeners, handler: Arc<H>, limits: Limits, shutdown: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(limits.max_connections));
+    let server = Server { handler, limits, permits, shutdown, tasks: TaskTracker::new() };
+    for listener in listeners.tcp {
+        server.tasks.spawn(server.clone().accept(listener));
+    }
+    for listener in listeners.unix {
+        server.tasks.spawn(server.clone().accept(listener));
+    }
+    server.tasks.close();
+    server.tasks.wait().await;
+}
+
+struct Server<H> {
     handler: Arc<H>,
     limits: Limits,
     permits: Arc<Semaphore>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
-) {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let accepted = async {
-            // Never closed, so there is always a permit to be had.
-            let permit = Arc::clone(&permits).acquire_owned().await.map_err(io::Error::other)?;
-            let (socket, _) = listener.accept().await?;
-            socket.set_nodelay(true)?;
-            Ok::<_, io::Error>((permit, socket))
-        };
-        let accepted = tokio::select! {
-            accepted = accepted => accepted,
-            () = shutdown.cancelled() => return,
-        };
-        match accepted {
-            Ok((permit, socket)) => {
-                pause = FIRST_PAUSE;
-                let conversation = connection::converse(socket, Arc::clone(&handler), limits.max_line_bytes, shutdown.clone());
-                tasks.spawn(async move {
-                    if let Err(error) = conversation.await {
-                        tracing::debug!("a client's connection broke: {error}");
-                    }
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!("a client could not be accepted: {error}");
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = shutdown.cancelled() => return,
+}
+
+// Derived, it would ask for a handler that can be cloned.
+impl<H> Clone for Server<H> {
+    fn clone(&self) -> Self {
+        Self {
+            handler: Arc::clone(&self.handler),
+            limits: self.limits,
+            permits: Arc::clone(&self.permits),
+            shutdown: self.shutdown.clone(),
+            tasks: self.tasks.clone(),
+        }
+    }
+}
+
+impl<H: Handler> Server<H> {
+    async fn accept<S: Source>(self, source: S) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let accepted = async {
+                // Never closed, so there is always a permit to be had.
+                let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
+                Ok::<_, io::Error>((permit, source.next().await?))
+            };
+            let accepted = tokio::select! {
+                accepted = accepted => accepted,
+                () = self.shutdown.cancelled() => return,
+            };
+            match accepted {
+                Ok((permit, socket)) => {
+                    pause = FIRST_PAUSE;
+                    let handler = Arc::clone(&self.handler);
+                    let conversation = connection::converse(socket, handler, self.limits.max_line_bytes, self.shutdown.clone());
+                    self.tasks.spawn(async move {
+                        if let Err(error) = conversation.await {
+                            tracing::debug!("a client's connection broke: {error}");
+                        }
+                        drop(permit);
+                    });
                 }
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                Err(error) => {
+                    tracing::warn!("a client could not be accepted: {error}");
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.shutdown.cancelled() => return,
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What the tests of services have in common: settings on free ports, the real programs, clients.
 
 // Each test binary uses its own part of this.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

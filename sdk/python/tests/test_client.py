@@ -152,12 +152,15 @@ class LinesTest(ClientTestCase):
         self.assertEqual(server.connections, 2)
 
     def test_a_trickle_does_not_prolong_the_time(self) -> None:
+        heard = threading.Event()
+
         def talk(stream: socket.socket) -> None:
-            while True:
+            for _ in range(10_000):
                 stream.sendall(b" ")
+                heard.wait(0.0002)
 
         server = self.serve(talk)
-        with self.assertRaises((ServiceTimeout, BadAnswer)):
+        with self.assertRaises(ServiceTimeout):
             request({}, server.address, timeout=0.2)
 
     def test_what_goes_wrong_has_its_own_exception(self) -> None:

@@ -136,14 +136,37 @@ class UpdateStreamTest(ConnectionTestCase):
         self.assertEqual(logged.output, ["WARNING:shmooze.module:The parent refused an update: Bad command."])
 
     def test_many_updates_never_stall_although_every_answer_is_written(self) -> None:
-        # More answers than both kernel buffers hold: without reading them the parent, and then the module, would stop.
-        parent, connection = self.join()
-        filler = "x" * 1000
-        for number in range(20_000):
+        # More updates and more answers than the kernel's buffers hold: the parent stops reading while its answers are
+        # unread, and unless the module reads them both stand still.
+        parent, connection = self.join(read_updates=False)
+        stream = parent.update_stream
+        assert stream is not None
+        received: list[protocol.Line] = []
+
+        def answer_at_length() -> None:
+            buffer = protocol.LineBuffer()
+            while data := stream.recv(65536):
+                for line in buffer.feed(data):
+                    received.append(line)
+                    stream.sendall(protocol.encode({"success": True, "filler": "y" * 10_000}))
+
+        reader = self.in_thread(answer_at_length)
+        filler = "x" * 10_000
+        for number in range(2000):
             connection.set_parameters(number=number, filler=filler)
         self.assertTrue(connection.settle(10))
-        self.assertEqual(len(parent.updates), 20_000)
-        self.assertEqual(parent.parameters["number"], 19_999)
+        self.assertEqual(len(received), 2000)
+        connection.close()
+        reader.join(10)
+
+    def test_an_update_of_which_nothing_could_be_sent_is_not_sent_later(self) -> None:
+        parent, connection = self.join(update_timeout=0.05)
+        with mock.patch.object(connection, "update_socket", _Full(connection.update_socket)):
+            with self.assertRaises(UpdateTimeout):
+                connection.set_parameters(a="old")
+        connection.set_parameters(b="new")
+        self.assertTrue(connection.settle(10))
+        self.assertEqual(parent.parameters, {"b": "new"})
 
     def test_a_parent_that_never_answers_costs_no_update_anything(self) -> None:
         parent, connection = self.join(answer_updates=False)
@@ -313,6 +336,19 @@ class PollerTest(ConnectionTestCase):
         poller = JSONParentPoller(connection, {})
         self.assertFalse(poller.handle_commands())
         self.assertFalse(poller.handle_one_command())
+
+
+class _Full:
+    """A socket that takes nothing and has nothing."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self.fileno = real.fileno
+
+    def send(self, data: bytes) -> int:
+        raise BlockingIOError
+
+    def recv(self, size: int) -> bytes:
+        raise BlockingIOError
 
 
 def _read_until_end(stream: socket.socket, lines: list[Any]) -> None:

@@ -63,7 +63,7 @@ class Sample(Module):
         return "bye"
 
     def do_finish_from_thread(self) -> None:
-        threading.Thread(target=self.finish).start()
+        threading.Timer(0.2, self.finish).start()
 
     def do_unset(self, names: list[str]) -> None:
         self.unset_parameters(names)

@@ -1,0 +1,80 @@
+//! How the last modules ended.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::module::{Cause, Ending, Handle, Reached};
+use crate::scope::Exit;
+
+/// How many endings are kept.
+pub const KEPT: usize = 1000;
+
+/// The last endings, newest last.
+#[derive(Debug, Default)]
+pub struct History {
+    lives: Mutex<VecDeque<Value>>,
+}
+
+impl History {
+    /// Keeps how `module` ended.
+    pub(super) fn push(&self, module: &Handle, ending: &Ending) {
+        let life = json!({
+            "uid": module.uid().to_string(),
+            "type": module.type_name(),
+            "added": seconds(module.added()),
+            "ended": seconds(SystemTime::now()),
+            "cause": cause(ending.cause),
+            "reached": reached(ending.reached),
+            "exit": exit(ending.exit),
+            "text": ending.to_string(),
+        });
+        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        if lives.len() == KEPT {
+            lives.pop_front();
+        }
+        lives.push_back(life);
+    }
+
+    /// The last `limit` endings, newest first.
+    #[must_use]
+    pub fn last(&self, limit: usize) -> Vec<Value> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().take(limit).cloned().collect()
+    }
+}
+
+/// Seconds since 1970, to the millisecond.
+fn seconds(time: SystemTime) -> f64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+const fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Removed => "removed",
+        Cause::Own => "own",
+        Cause::StreamLost => "stream_lost",
+        Cause::TimedOut => "timed_out",
+        Cause::Refused => "refused",
+        Cause::NotConnected => "not_connected",
+        Cause::Drained => "drained",
+    }
+}
+
+const fn reached(reached: Reached) -> &'static str {
+    match reached {
+        Reached::Exit => "exit",
+        Reached::Terminate => "terminate",
+        Reached::Kill => "kill",
+    }
+}
+
+fn exit(exit: Option<Exit>) -> Value {
+    match exit {
+        Some(Exit::Status(status)) => json!({ "status": status }),
+        Some(Exit::Signal(signal)) => json!({ "signal": signal }),
+        Some(Exit::Unknown) | None => Value::Null,
+    }
+}

@@ -1,0 +1,43 @@
+//! `shmz check`: what is wrong with the settings, and with the machine for them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{CliError, Shell};
+use crate::settings::Settings;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The settings file [default: that of --settings, else of SHMOOZE_SETTINGS, else /etc/shmooze/settings.json]
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    path: &'a str,
+    sentence: &'a str,
+}
+
+impl Arguments {
+    pub(super) fn run(&self, shell: &Shell) -> Result<(), CliError> {
+        let file = Settings::file_of(self.file.as_deref().or(shell.options.settings.as_deref()));
+        let problems = match Settings::load(Some(&file)) {
+            Ok(settings) => settings.problems_of_machine(),
+            Err(error) => error.problems,
+        };
+        if shell.options.json {
+            let shown: Vec<Shown<'_>> =
+                problems.iter().map(|problem| Shown { path: &problem.path, sentence: &problem.sentence }).collect();
+            let text = serde_json::to_string(&shown).map_err(|error| CliError::Output(error.into()))?;
+            shell.print(&format!("{text}\n"))?;
+        } else if problems.is_empty() {
+            shell.print(&format!("{}: ok\n", file.display()))?;
+        } else {
+            shell.print(&problems.iter().map(|problem| format!("{problem}\n")).collect::<String>())?;
+        }
+        if problems.is_empty() { Ok(()) } else { Err(CliError::Problems) }
+    }
+}
