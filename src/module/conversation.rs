@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -15,6 +15,7 @@ use super::answers::Answers;
 use super::ports::Streams;
 use super::stream::{Read, Ready, Stream};
 use super::{Cause, Direct, Event, Parameters, Tell};
+use crate::deadline::poll_deadline;
 use crate::engine::Order;
 use crate::protocol::{Incoming, ProtocolError, Raw, Request, Response, Uid, Update, write_request};
 use crate::record::{Namespace, Record, Row};
@@ -352,18 +353,6 @@ impl<'a> Conversation<'a> {
             let _ = self.events.send(Event::Answered { uid, order: Order::Remove, obeyed: false }).await;
         }
         removed
-    }
-}
-
-/// Ready when `deadline` is over. A timer that was set for an earlier one is left until it fires: to be woken once in vain
-/// costs less than to move it at each request.
-fn poll_deadline(deadline: Instant, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
-    loop {
-        ready!(timer.as_mut().poll(cx));
-        if Instant::now() >= deadline {
-            return Poll::Ready(());
-        }
-        timer.as_mut().reset(deadline);
     }
 }
 
