@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Everything that looks at a whole request whatever its path belongs at the top of [`Gateway::handle`]; what answers
-//! below one service belongs beside [`endpoint`]; a path of our own gets a [`route::Route`].
+//! below one service belongs beside `endpoint`; a path of our own gets a `route::Route`.
 //!
 //! **Invariants:** a request waits for nothing but its own service; memory for each is bounded by the limits of the
 //! [`Configuration`]; a client that stops talking or listening is let go.
