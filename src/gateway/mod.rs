@@ -72,7 +72,7 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let Some(path) = route::decode(parts.uri.path()) else { return answer::not_found() };
         let answer = match routes.find(&path) {
-            Route::Service(client) => endpoint::answer(client, configuration, &parts, body).await,
+            Route::Service(service) => service.answer(configuration, &parts, body).await,
             Route::Settings if is_read(&parts.method) => answer::json(configuration.public.clone()),
             Route::Settings => answer::method_not_allowed("GET, HEAD"),
             Route::File(path) => match files {
