@@ -11,6 +11,7 @@ pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod daemon;
+mod deadline;
 pub mod engine;
 pub mod gateway;
 pub mod launcher;

@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use serde_json::value::RawValue;
-
 use super::{History, into_raw};
 use crate::engine::{Engine, Entry, Told};
 use crate::module::Handle;
-use crate::protocol::{Raw, Uid, Wanted, write_string};
+use crate::protocol::{Response, Uid, Wanted, write_string};
 
 /// One module of a snapshot.
 #[derive(Debug, Clone)]
@@ -40,8 +38,8 @@ pub struct Snapshot {
     revision: u64,
     list: Vec<Item>,
     background: Option<Item>,
-    /// The list as JSON without parameters, made when it is first asked for.
-    plain: OnceLock<Raw>,
+    /// The answer to whoever asks for the list without parameters, made when it is first asked for.
+    plain: OnceLock<Arc<str>>,
 }
 
 impl Snapshot {
@@ -63,20 +61,22 @@ impl Snapshot {
         self.background.as_ref()
     }
 
-    /// The list as JSON, uid and type only.
-    #[must_use]
-    pub fn plain(&self) -> &RawValue {
-        self.plain.get_or_init(|| {
-            let mut out = vec![b'['];
-            for (at, item) in self.list.iter().enumerate() {
-                if at > 0 {
-                    out.extend_from_slice(b", ");
-                }
-                item.write(&Wanted::default(), &mut out);
+    /// The response to whoever asks for the list without parameters, as JSON text.
+    pub(super) fn plain(&self) -> Arc<str> {
+        Arc::clone(self.plain.get_or_init(|| self.response(&Wanted::default()).to_text().into()))
+    }
+
+    /// The response to whoever asks for the list with these parameters.
+    pub(super) fn response(&self, wanted: &Wanted<'_>) -> Response {
+        let mut out = vec![b'['];
+        for (at, item) in self.list.iter().enumerate() {
+            if at > 0 {
+                out.extend_from_slice(b", ");
             }
-            out.push(b']');
-            into_raw(out)
-        })
+            item.write(wanted, &mut out);
+        }
+        out.push(b']');
+        Response::result(into_raw(out))
     }
 }
 

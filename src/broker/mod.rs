@@ -151,31 +151,34 @@ impl Shared {
 
     /// Answers what can be answered at once; the rest is what it takes to answer it.
     fn read(&self, command: Command<'_>) -> Result<Answer, ProtocolError> {
+        let now = |response| Answer::Now(Reply::Now(response));
         Ok(match command {
-            Command::ModulesAvailable => Answer::Now(Response::of(&self.types().modules.keys().collect::<Vec<_>>())),
-            Command::BackgroundsAvailable => Answer::Now(Response::of(&self.types().backgrounds.keys().collect::<Vec<_>>())),
-            Command::History(limit) => Answer::Now(Response::of(&self.board.history().last(limit.unwrap_or(KEPT)))),
-            Command::List(wanted) => Answer::Now(self.list(&wanted)),
-            Command::Background(wanted) => Answer::Now(self.background(&wanted)),
+            Command::ModulesAvailable => now(Response::of(&self.types().modules.keys().collect::<Vec<_>>())),
+            Command::BackgroundsAvailable => now(Response::of(&self.types().backgrounds.keys().collect::<Vec<_>>())),
+            Command::History(limit) => now(Response::of(&self.board.history().last(limit.unwrap_or(KEPT)))),
+            Command::List(wanted) if wanted.is_empty() => Answer::Now(Reply::Text(self.board.snapshot().plain())),
+            Command::List(wanted) => now(self.board.snapshot().response(&wanted)),
+            Command::Background(wanted) => now(self.background(&wanted)),
             Command::Ask { target, parameters } => {
                 let module = self.find(target, ProtocolError::NotInQueue)?;
                 let mut out = Vec::new();
                 module.parameters().write(parameters.iter().map(AsRef::as_ref), &mut out);
-                Answer::Now(Response::result(into_raw(out)))
+                now(Response::result(into_raw(out)))
             }
             Command::Tell { target, cmd, args } => {
                 let missing = if self.kind == Kind::Pool { ProtocolError::NotInPool } else { ProtocolError::NotInQueue };
-                Answer::Tell { module: self.find(target, missing)?, cmd, args }
+                Answer::Later(Work::Tell { module: self.find(target, missing)?, cmd, args })
             }
             Command::Add { type_name, args } => {
-                Answer::Add { type_name: self.type_name(type_name, Place::List)?, args, place: Place::List }
+                let place = Place::List;
+                Answer::Later(Work::Add { type_name: self.type_name(type_name, place)?, args, place })
             }
             Command::SetBackground { type_name, args } => {
                 let place = Place::Background;
-                Answer::Add { type_name: self.type_name(type_name, place)?, args, place }
+                Answer::Later(Work::Add { type_name: self.type_name(type_name, place)?, args, place })
             }
-            Command::Remove(uids) => Answer::Remove(uids),
-            Command::Move(uids) => Answer::Move(uids),
+            Command::Remove(uids) => Answer::Later(Work::Remove(uids)),
+            Command::Move(uids) => Answer::Later(Work::Move(uids)),
         })
     }
 
@@ -196,22 +199,6 @@ impl Shared {
         }
     }
 
-    fn list(&self, wanted: &Wanted<'_>) -> Response {
-        let snapshot = self.board.snapshot();
-        if wanted.is_empty() {
-            return Response::result(snapshot.plain().to_owned());
-        }
-        let mut out = vec![b'['];
-        for (at, item) in snapshot.list().iter().enumerate() {
-            if at > 0 {
-                out.extend_from_slice(b", ");
-            }
-            item.write(wanted, &mut out);
-        }
-        out.push(b']');
-        Response::result(into_raw(out))
-    }
-
     fn background(&self, wanted: &Wanted<'_>) -> Response {
         match self.board.snapshot().background() {
             None => Response::DONE,
@@ -223,11 +210,10 @@ impl Shared {
         }
     }
 
-    async fn carry_out(&self, answer: Answer) -> Response {
-        match answer {
-            Answer::Now(response) => response,
-            Answer::Tell { module, cmd, args } => module.tell(&cmd, args).await.into(),
-            Answer::Add { type_name, args, place } => {
+    async fn carry_out(&self, work: Work) -> Response {
+        match work {
+            Work::Tell { module, cmd, args } => module.tell(&cmd, args).await.into(),
+            Work::Add { type_name, args, place } => {
                 let added = self.ask(|reply| Message::Add { type_name, args, place, reply }).await;
                 match added.and_then(|uid| {
                     raw(&serde_json::json!({ "uid": uid.to_string() })).map_err(|e| ProtocolError::Said(e.to_string()))
@@ -236,8 +222,8 @@ impl Shared {
                     Err(error) => error.into(),
                 }
             }
-            Answer::Remove(uids) => self.ask(|reply| Message::Remove { uids, reply }).await.map(|()| Response::DONE).into(),
-            Answer::Move(uids) => self.ask(|reply| Message::Move { uids, reply }).await.map(|()| Response::DONE).into(),
+            Work::Remove(uids) => self.ask(|reply| Message::Remove { uids, reply }).await.map(|()| Response::DONE).into(),
+            Work::Move(uids) => self.ask(|reply| Message::Move { uids, reply }).await.map(|()| Response::DONE).into(),
         }
     }
 
@@ -258,7 +244,12 @@ impl Shared {
 
 /// What it takes to answer a command.
 enum Answer {
-    Now(Response),
+    Now(Reply<'static>),
+    Later(Work),
+}
+
+/// What has to be done before a command can be answered.
+enum Work {
     Tell { module: Arc<Handle>, cmd: String, args: Option<Raw> },
     Add { type_name: String, args: Option<Raw>, place: Place },
     Remove(Vec<Uid>),
@@ -276,13 +267,16 @@ impl Handler for Broker {
             write_request(verb.name(), request.raw_args, &mut line);
             String::from_utf8(line).unwrap_or_default()
         });
-        let answer = match answer {
-            Ok(Answer::Now(response)) => return Reply::Now(response),
-            Ok(answer) => answer,
-            Err(error) => Answer::Now(error.into()),
+        let work = match answer {
+            Ok(Answer::Now(reply)) => return reply,
+            Ok(Answer::Later(work)) => Ok(work),
+            Err(error) => Err(error),
         };
         Reply::Later(Box::pin(async move {
-            let response = shared.carry_out(answer).await;
+            let response = match work {
+                Ok(work) => shared.carry_out(work).await,
+                Err(error) => error.into(),
+            };
             if let Some(input) = input {
                 shared.record(input, &response);
             }

@@ -39,6 +39,7 @@ pub use endpoint::Endpoint;
 pub use error::ClientError;
 pub use pool::{Limits, Pool};
 
+use crate::deadline::Limit;
 use crate::protocol::{DEFAULT_MAX_LINE_BYTES, Response, validate, write_request};
 
 /// How long a service may take to answer where nothing else is said: 10 s, as in the original (protocol.md section 7).
@@ -48,7 +49,7 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Client {
     pool: Pool,
-    timeout: Duration,
+    limit: Limit,
 }
 
 impl Client {
@@ -62,7 +63,7 @@ impl Client {
     /// opening of a connection included.
     #[must_use]
     pub fn with(endpoint: Endpoint, max_line_bytes: usize, timeout: Duration) -> Self {
-        Self { pool: Pool::new(endpoint, max_line_bytes, Limits::default()), timeout }
+        Self { pool: Pool::new(endpoint, max_line_bytes, Limits::default()), limit: Limit::new(timeout) }
     }
 
     /// Asks for `cmd` with `args` and reads the response. What the service refuses is an `Ok` with
@@ -88,8 +89,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`] where there is no answer, or one that is not JSON.
     pub async fn request_line(&self, line: &[u8]) -> Result<Bytes, ClientError> {
-        let Ok(answer) = tokio::time::timeout(self.timeout, self.pool.request_line(line)).await else {
-            return Err(ClientError::TimedOut { endpoint: self.endpoint().clone(), after: self.timeout });
+        let Some(answer) = self.limit.of(self.pool.request_line(line)).await else {
+            return Err(ClientError::TimedOut { endpoint: self.endpoint().clone(), after: self.limit.time() });
         };
         let answer = answer?;
         match validate(&answer) {

@@ -1,27 +1,24 @@
 //! What is said on a module's two streams, from `init` until one of them closes (protocol.md section 5).
 
 use std::collections::VecDeque;
-use std::io;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use bytes::{Buf, BytesMut};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::answers::Answers;
 use super::ports::Streams;
+use super::stream::{Read, Ready, Stream};
 use super::{Cause, Direct, Event, Parameters, Tell};
+use crate::deadline::poll_deadline;
 use crate::engine::Order;
-use crate::protocol::{Incoming, LineBuffer, ProtocolError, Raw, Request, Response, Uid, Update, write_request};
+use crate::protocol::{Incoming, ProtocolError, Raw, Request, Response, Uid, Update, write_request};
 use crate::record::{Namespace, Record, Row};
-
-/// Read at a time from a quiet stream, in bytes.
-const LITTLE: usize = 4 * 1024;
-/// Read at a time from a busy stream, in bytes: after that much, others get their turn.
-const MUCH: usize = 64 * 1024;
 
 /// The two streams while the module lives.
 pub(super) struct Conversation<'a> {
@@ -51,45 +48,19 @@ struct Pending {
 enum Asked {
     Init,
     Order(Order),
-    Tell(Tell),
+    Tell(oneshot::Sender<Result<Response, ProtocolError>>),
 }
 
-/// A stream and the lines that come in on it.
-struct Stream {
-    socket: TcpStream,
-    lines: LineBuffer,
-    /// How much to read next.
-    appetite: usize,
-}
-
-/// What became of a read.
-enum Read {
-    /// Nothing came although the socket seemed ready.
-    Nothing,
-    /// Bytes came; whether there may be more at once.
-    Bytes { more: bool },
-    /// The peer has closed, or the stream is broken.
-    Closed,
-}
-
-impl Stream {
-    fn new(socket: TcpStream, limit: usize) -> Self {
-        Self { socket, lines: LineBuffer::new(limit), appetite: LITTLE }
-    }
-
-    fn read(&mut self) -> Read {
-        let appetite = self.appetite;
-        match self.socket.try_read_buf(self.lines.space(appetite)) {
-            Ok(0) => Read::Closed,
-            Ok(bytes) => {
-                let more = bytes >= appetite;
-                self.appetite = if more { MUCH } else { LITTLE };
-                Read::Bytes { more }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Nothing,
-            Err(_) => Read::Closed,
-        }
-    }
+/// What a turn begins with.
+enum Happening {
+    /// The broker wants something; `None` where it is gone.
+    Directed(Option<Direct>),
+    /// A client wants something, and the command stream is free.
+    Told(Tell),
+    /// The deadline of what is pending is over.
+    Late,
+    /// Something can be read or written.
+    Streams { command: Ready, update: Ready },
 }
 
 impl<'a> Conversation<'a> {
@@ -126,8 +97,10 @@ impl<'a> Conversation<'a> {
         mut told: mpsc::Receiver<Tell>,
     ) -> Cause {
         self.ask("init", args.as_deref(), Asked::Init);
+        let mut timer = pin!(sleep_until(Instant::now() + self.timeout));
         let cause = loop {
-            if let Err(cause) = self.turn(directed, &mut told).await {
+            let happening = poll_fn(|cx| self.poll_happening(directed, &mut told, timer.as_mut(), cx)).await;
+            if let Err(cause) = self.turn(happening).await {
                 break cause;
             }
         };
@@ -140,42 +113,61 @@ impl<'a> Conversation<'a> {
         cause
     }
 
-    /// Waits for one thing to happen and deals with it. `Err` is the end of the conversation.
-    async fn turn(&mut self, directed: &mut mpsc::Receiver<Direct>, told: &mut mpsc::Receiver<Tell>) -> Result<(), Cause> {
-        let idle = self.pending.is_none();
-        let deadline = self.pending.as_ref().map(|pending| pending.deadline);
-        let command_interest =
-            if self.unwritten.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
-        let update_interest = if self.answers.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
-        tokio::select! {
-            direct = directed.recv() => match direct {
-                Some(Direct::Order(order)) => {
-                    self.orders.push_back(order);
-                    self.next_order();
-                    Ok(())
-                }
-                Some(Direct::Terminate(cause)) => Err(cause),
-                None => Err(Cause::Drained),
-            },
-            Some(tell) = told.recv(), if idle => {
-                let (cmd, args) = (tell.cmd.clone(), tell.args.clone());
-                self.ask(&cmd, args.as_deref(), Asked::Tell(tell));
+    /// What comes next. Updates come last, since they may come without end.
+    fn poll_happening(
+        &self,
+        directed: &mut mpsc::Receiver<Direct>,
+        told: &mut mpsc::Receiver<Tell>,
+        timer: Pin<&mut Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Happening> {
+        if let Poll::Ready(direct) = directed.poll_recv(cx) {
+            return Poll::Ready(Happening::Directed(direct));
+        }
+        if self.pending.is_none()
+            && let Poll::Ready(Some(tell)) = told.poll_recv(cx)
+        {
+            return Poll::Ready(Happening::Told(tell));
+        }
+        let command = self.command.poll_ready(!self.unwritten.is_empty(), cx);
+        let update = self.update.poll_ready(!self.answers.is_empty(), cx);
+        // An answer that is there is not late.
+        if !command.readable
+            && let Some(pending) = &self.pending
+            && poll_deadline(pending.deadline, timer, cx).is_ready()
+        {
+            return Poll::Ready(Happening::Late);
+        }
+        if command.any() || update.any() { Poll::Ready(Happening::Streams { command, update }) } else { Poll::Pending }
+    }
+
+    /// Deals with what happened. `Err` is the end of the conversation.
+    async fn turn(&mut self, happening: Happening) -> Result<(), Cause> {
+        match happening {
+            Happening::Directed(Some(Direct::Order(order))) => {
+                self.orders.push_back(order);
+                self.next_order();
                 Ok(())
             }
-            () = until(deadline) => Err(Cause::TimedOut),
-            ready = self.command.socket.ready(command_interest) => {
-                let ready = ready.map_err(|_| Cause::StreamLost)?;
-                if ready.is_writable() {
+            Happening::Directed(Some(Direct::Terminate(cause))) => Err(cause),
+            Happening::Directed(None) => Err(Cause::Drained),
+            Happening::Told(Tell { cmd, args, answer }) => {
+                self.ask(&cmd, args.as_deref(), Asked::Tell(answer));
+                Ok(())
+            }
+            Happening::Late => Err(Cause::TimedOut),
+            Happening::Streams { command, update } => {
+                if command.writable {
                     self.write_command();
                 }
-                if ready.is_readable() { self.read_command().await } else { Ok(()) }
-            }
-            ready = self.update.socket.ready(update_interest) => {
-                let ready = ready.map_err(|_| Cause::StreamLost)?;
-                if ready.is_writable() {
+                // Before the update stream, on which the end of a module may be seen that has answered just before it.
+                if command.readable {
+                    self.read_command().await?;
+                }
+                if update.writable {
                     self.write_answers();
                 }
-                if ready.is_readable() { self.read_updates().await } else { Ok(()) }
+                if update.readable { self.read_updates().await } else { Ok(()) }
             }
         }
     }
@@ -184,11 +176,12 @@ impl<'a> Conversation<'a> {
     fn ask(&mut self, cmd: &str, args: Option<&serde_json::value::RawValue>, asked: Asked) {
         let mut line = Vec::with_capacity(64);
         write_request(cmd, args, &mut line);
-        self.unwritten.extend_from_slice(&line);
-        self.unwritten.extend_from_slice(b"\n");
-        let line = String::from_utf8(line).unwrap_or_default();
+        line.push(b'\n');
+        let written = if self.unwritten.is_empty() { self.command.write(&line) } else { 0 };
+        self.unwritten.extend_from_slice(&line[written..]);
+        line.pop();
+        let line = if self.record.is_on() { String::from_utf8(line).unwrap_or_default() } else { String::new() };
         self.pending = Some(Pending { asked, line, deadline: Instant::now() + self.timeout });
-        self.write_command();
     }
 
     fn next_order(&mut self) {
@@ -204,34 +197,40 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// A write that fails is noticed by the next read.
     fn write_command(&mut self) {
-        while !self.unwritten.is_empty() {
-            let Ok(bytes) = self.command.socket.try_write(&self.unwritten) else { return };
-            let _ = self.unwritten.split_to(bytes);
+        let written = self.command.write(&self.unwritten);
+        self.unwritten.advance(written);
+        if self.unwritten.is_empty() {
+            // One that has nothing to say owns no buffer.
+            self.unwritten = BytesMut::new();
         }
-        self.unwritten = BytesMut::new();
     }
 
     fn write_answers(&mut self) {
         while !self.answers.is_empty() {
-            let Ok(bytes) = self.update.socket.try_write(self.answers.chunk()) else { return };
-            self.answers.advance(bytes);
+            let written = self.update.write(self.answers.chunk());
+            if written == 0 {
+                return;
+            }
+            self.answers.advance(written);
         }
     }
 
     async fn read_command(&mut self) -> Result<(), Cause> {
-        let read = self.command.read();
+        let read = self.command.read().await;
         while let Some(line) = self.command.lines.next_line() {
             let Some(pending) = self.pending.take() else {
                 tracing::warn!(uid = %self.uid, "module {}: a line that nobody asked for is ignored", self.uid.short());
                 continue;
             };
-            let (response, text) = match line {
-                Ok(line) => (Response::parse(&line), String::from_utf8_lossy(&line).into_owned()),
-                Err(too_long) => (Err(ProtocolError::LineTooLong(too_long.limit)), "null".to_owned()),
+            let (response, line) = match line {
+                Ok(line) => (Response::parse(&line), Some(line)),
+                Err(too_long) => (Err(ProtocolError::LineTooLong(too_long.limit)), None),
             };
-            self.record.write(self.row(Namespace::QueueModule, pending.line, text));
+            if self.record.is_on() {
+                let text = line.map_or_else(|| "null".to_owned(), |line| String::from_utf8_lossy(&line).into_owned());
+                self.record.write(self.row(Namespace::QueueModule, pending.line, text));
+            }
             self.answered(pending.asked, response).await?;
             self.next_order();
         }
@@ -241,9 +240,9 @@ impl<'a> Conversation<'a> {
     async fn answered(&mut self, asked: Asked, response: Result<Response, ProtocolError>) -> Result<(), Cause> {
         let uid = self.uid;
         match asked {
-            Asked::Tell(tell) => {
+            Asked::Tell(answer) => {
                 // The client may have gone; its command was carried out all the same.
-                let _ = tell.answer.send(response);
+                let _ = answer.send(response);
                 Ok(())
             }
             Asked::Init => {
@@ -265,7 +264,7 @@ impl<'a> Conversation<'a> {
     }
 
     async fn read_updates(&mut self) -> Result<(), Cause> {
-        let read = self.update.read();
+        let read = self.update.read().await;
         while let Some(line) = self.update.lines.next_line() {
             match line {
                 Ok(line) => self.updated(&line)?,
@@ -274,7 +273,11 @@ impl<'a> Conversation<'a> {
         }
         self.write_answers();
         match read {
-            Read::Closed => Err(Cause::StreamLost),
+            Read::Closed => {
+                // One that answers and then closes both has answered: its last words may wait on the other stream.
+                self.read_command().await?;
+                Err(Cause::StreamLost)
+            }
             // A flood: let everybody else have a turn.
             Read::Bytes { more: true } => {
                 tokio::task::yield_now().await;
@@ -343,8 +346,8 @@ impl<'a> Conversation<'a> {
                     let _ = self.events.send(Event::Started { uid, result: Err(error.clone()) }).await;
                 }
                 Asked::Order(order) => orders.push(order),
-                Asked::Tell(tell) => {
-                    let _ = tell.answer.send(Err(error.clone()));
+                Asked::Tell(answer) => {
+                    let _ = answer.send(Err(error.clone()));
                 }
             }
         }
@@ -357,9 +360,68 @@ impl<'a> Conversation<'a> {
     }
 }
 
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let (ours, theirs) = tokio::join!(listener.accept(), TcpStream::connect(listener.local_addr().unwrap()));
+        (ours.unwrap().0, theirs.unwrap())
+    }
+
+    /// Holds a conversation with `module`, told one thing; answers how that was answered and why the conversation ended.
+    async fn told<F: Future>(module: impl FnOnce(TcpStream, TcpStream) -> F) -> (Result<Response, ProtocolError>, Cause) {
+        let ((command, their_command), (update, their_update)) = (pair().await, pair().await);
+        let (events, mut reported) = mpsc::channel(4);
+        let (_direct, mut directed) = mpsc::channel(4);
+        let (tell, tells) = mpsc::channel(4);
+        let (answer, answered) = oneshot::channel();
+        tell.send(Tell { cmd: "do_it".to_owned(), args: None, answer }).await.unwrap();
+        let (parameters, record) = (Arc::default(), Record::open(None, "x"));
+        let streams = Streams { command, update };
+        let timeout = Duration::from_millis(300);
+        let conversation = Conversation::new(Uid::new(), streams, timeout, 1000, &parameters, &record, &events);
+        let (cause, _) = tokio::join!(conversation.hold(None, &mut directed, tells), module(their_command, their_update));
+        assert!(matches!(reported.recv().await, Some(Event::Started { result: Ok(()), .. })));
+        (answered.await.unwrap(), cause)
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_though_the_module_ends_with_it() {
+        for _ in 0..100 {
+            let module = async |command: TcpStream, update: TcpStream| {
+                let mut command = BufReader::new(command);
+                let mut line = String::new();
+                for _ in 0..2 {
+                    command.read_line(&mut line).await.unwrap();
+                    command.write_all(b"{\"success\": true}\n").await.unwrap();
+                }
+                assert_eq!(line, "{\"cmd\": \"init\"}\n{\"cmd\": \"do_it\"}\n");
+                drop((command, update));
+            };
+            let (answer, cause) = told(module).await;
+            assert!(answer.is_ok_and(|answer| answer.is_success()));
+            assert_eq!(cause, Cause::StreamLost);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_updates_does_not_hide_that_an_answer_is_late() {
+        let flood = async |command: TcpStream, update: TcpStream| {
+            let mut command = BufReader::new(command);
+            command.read_line(&mut String::new()).await.unwrap();
+            command.write_all(b"{\"success\": true}\n").await.unwrap();
+            let lines = "{\"cmd\": \"nonsense\"}\n".repeat(1000);
+            let (mut answers, mut updates) = update.into_split();
+            let read = async { tokio::io::copy(&mut answers, &mut tokio::io::sink()).await };
+            tokio::join!(read, async { while updates.write_all(lines.as_bytes()).await.is_ok() {} })
+        };
+        let (answer, cause) = told(flood).await;
+        assert_eq!(answer.unwrap_err(), ProtocolError::Timeout);
+        assert_eq!(cause, Cause::TimedOut);
     }
 }

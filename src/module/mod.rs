@@ -27,6 +27,7 @@ mod ending;
 pub mod guest;
 mod parameters;
 mod ports;
+mod stream;
 mod task;
 
 pub use ending::{Cause, Ending, Reached};

@@ -84,6 +84,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
 
 /// The string that `value` is, or `None` where it is none (or holds half a surrogate pair, which no string can).
 pub(super) fn as_string(value: &RawValue) -> Option<Cow<'_, str>> {
+    // What is between the quotes is the string itself, as a rule.
+    if let Some(text) = value.get().strip_prefix('"')
+        && memchr::memchr(b'\\', text.as_bytes()).is_none()
+    {
+        return text.strip_suffix('"').map(Cow::Borrowed);
+    }
     serde_json::from_str::<Key<'_>>(value.get()).ok().map(|key| key.0)
 }
 
@@ -215,5 +221,11 @@ mod tests {
     fn strings() {
         assert_eq!(raw_string("a\"\n☃").get(), "\"a\\\"\\n☃\"");
         assert_eq!(as_string(&raw_string("a\"\n☃")).unwrap(), "a\"\n☃");
+        let plain = raw_string("☃");
+        assert!(matches!(as_string(&plain), Some(Cow::Borrowed("☃"))));
+        assert_eq!(as_string(&raw_string("")).unwrap(), "");
+        for other in ["5", "null", "[\"x\"]", "\"\\ud800\""] {
+            assert_eq!(as_string(&RawValue::from_string(other.to_owned()).unwrap()), None, "{other}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Framing: lines out of a stream of bytes (protocol.md section 1).
 
+use std::cell::Cell;
+
 use bytes::{Buf, BytesMut};
 
 /// A line grew over the limit; it was skipped and the stream lives on.
@@ -9,6 +11,15 @@ pub struct LineTooLong {
     /// The limit in bytes.
     pub limit: usize,
 }
+
+thread_local! {
+    /// The memory of the buffer that was emptied last, for the one that is filled next: streams that take turns, a
+    /// request at a time, share it, and none has to ask the allocator.
+    static SPARE: Cell<BytesMut> = Cell::new(BytesMut::new());
+}
+
+/// What is larger is given back to the system, in bytes.
+const MOST_SPARE: usize = 128 * 1024;
 
 /// Collects received bytes and yields them line by line.
 ///
@@ -31,8 +42,15 @@ impl LineBuffer {
         Self { bytes: BytesMut::new(), searched: 0, skipping: false, limit }
     }
 
-    /// Where received bytes go. Only append.
+    /// Where received bytes go: room for `additional` bytes at least. Only append.
     pub fn space(&mut self, additional: usize) -> &mut BytesMut {
+        if self.bytes.capacity() == 0 {
+            let mut spare = SPARE.take();
+            // Otherwise a line out of it is still in somebody's hands.
+            if spare.try_reclaim(additional) {
+                self.bytes = spare;
+            }
+        }
         self.bytes.reserve(additional);
         &mut self.bytes
     }
@@ -78,8 +96,11 @@ impl LineBuffer {
         }
         self.searched = self.bytes.len();
         if self.bytes.is_empty() {
-            // Give the memory back: an idle connection owns no buffer.
-            self.bytes = BytesMut::new();
+            // An idle connection owns no buffer.
+            let empty = std::mem::take(&mut self.bytes);
+            if empty.capacity() <= MOST_SPARE {
+                SPARE.set(empty);
+            }
             return None;
         }
         if self.bytes.len() > self.limit {
@@ -135,6 +156,22 @@ mod tests {
         feed(&mut buffer, &[b'x'; 100_000]);
         feed(&mut buffer, b"\n");
         assert_eq!(buffer.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn buffers_that_take_turns_share_memory() {
+        let (mut one, mut other) = (LineBuffer::new(100), LineBuffer::new(100));
+        feed(&mut one, b"line\n");
+        one.space(4000).extend_from_slice(b"half");
+        let memory = one.bytes.as_ptr();
+        feed(&mut one, b" and half\n");
+        other.space(4000).extend_from_slice(b"kept\nrest");
+        assert_eq!(other.bytes.as_ptr(), memory);
+        let kept = other.next_line().unwrap().unwrap();
+        feed(&mut other, b"\n");
+        one.space(4000).extend_from_slice(b"x");
+        assert_ne!(one.bytes.as_ptr(), memory, "a line of it is still read");
+        assert_eq!(kept, "kept");
     }
 
     proptest! {

@@ -91,10 +91,12 @@ impl Held {
     /// Lets the child become `program`; answers when it has.
     pub(super) async fn release(mut self, program: &Program) -> Result<Child, ScopeError> {
         let system = |error: std::io::Error| ScopeError::System(format!("the shim does not answer: {error}"));
-        let text = serde_json::to_vec(program).map_err(|error| ScopeError::System(error.to_string()))?;
-        let length = u32::try_from(text.len()).map_err(|error| ScopeError::System(error.to_string()))?;
-        self.gate.write_all(&length.to_le_bytes()).await.map_err(system)?;
-        self.gate.write_all(&text).await.map_err(system)?;
+        // In one piece, so that the child is woken once.
+        let mut message = vec![0; 4];
+        serde_json::to_writer(&mut message, program).map_err(|error| ScopeError::System(error.to_string()))?;
+        let length = u32::try_from(message.len() - 4).map_err(|error| ScopeError::System(error.to_string()))?;
+        message[..4].copy_from_slice(&length.to_le_bytes());
+        self.gate.write_all(&message).await.map_err(system)?;
         let mut reason = String::new();
         self.gate.read_to_string(&mut reason).await.map_err(system)?;
         if reason.is_empty() {

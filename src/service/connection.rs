@@ -1,7 +1,10 @@
 //! One client's connection.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
@@ -17,19 +20,19 @@ const MUCH: usize = 64 * 1024;
 const WRITE_AT: usize = 64 * 1024;
 
 /// A stream that says when it is worth reading, so that an idle one needs no buffer.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    fn wait_readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
 impl Socket for tokio::net::TcpStream {
-    fn wait_readable(&self) -> impl Future<Output = io::Result<()>> + Send {
-        self.readable()
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
     }
 }
 
 impl Socket for tokio::net::UnixStream {
-    fn wait_readable(&self) -> impl Future<Output = io::Result<()>> + Send {
-        self.readable()
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
     }
 }
 
@@ -44,13 +47,15 @@ pub(super) async fn converse<S: Socket, H: Handler>(
     let mut lines = LineBuffer::new(limit);
     let mut out = Vec::new();
     let mut appetite = LITTLE;
-    let shutdown = shutdown.cancelled();
-    tokio::pin!(shutdown);
+    let mut shutdown = pin!(shutdown.cancelled());
     loop {
-        tokio::select! {
-            biased;
-            readable = socket.wait_readable() => readable?,
-            () = &mut shutdown => return Ok(()),
+        let readable = poll_fn(|cx| match socket.poll_readable(cx) {
+            Poll::Ready(readable) => Poll::Ready(Some(readable)),
+            Poll::Pending => shutdown.as_mut().poll(cx).map(|()| None),
+        });
+        match readable.await {
+            Some(readable) => readable?,
+            None => return Ok(()),
         }
         let received = socket.read_buf(lines.space(appetite)).await?;
         while let Some(line) = lines.next_line() {
@@ -73,7 +78,7 @@ pub(super) async fn converse<S: Socket, H: Handler>(
         if received == 0 {
             return socket.shutdown().await;
         }
-        appetite = if received == appetite { MUCH } else { LITTLE };
+        appetite = if received >= appetite { MUCH } else { LITTLE };
     }
 }
 
@@ -81,14 +86,14 @@ pub(super) async fn converse<S: Socket, H: Handler>(
 async fn answer<H: Handler>(handler: &H, line: &[u8], out: &mut Vec<u8>) {
     let mut rewritten = String::new();
     match Incoming::read(line, &mut rewritten) {
-        Ok(Incoming::One(request)) => respond(handler, request).await.write(out),
+        Ok(Incoming::One(request)) => respond(handler, request, out).await,
         Ok(Incoming::Many(requests)) => {
             out.push(b'[');
             for (at, request) in requests.into_iter().enumerate() {
                 if at > 0 {
                     out.extend_from_slice(b", ");
                 }
-                respond(handler, request).await.write(out);
+                respond(handler, request, out).await;
             }
             out.push(b']');
         }
@@ -96,10 +101,12 @@ async fn answer<H: Handler>(handler: &H, line: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-async fn respond<'a, H: Handler>(handler: &'a H, request: Result<Request<'a>, ProtocolError>) -> Response {
+/// Appends the answer to one request.
+async fn respond<'a, H: Handler>(handler: &'a H, request: Result<Request<'a>, ProtocolError>, out: &mut Vec<u8>) {
     match request.map(|request| handler.call(request)) {
-        Ok(Reply::Now(response)) => response,
-        Ok(Reply::Later(response)) => response.await,
-        Err(error) => error.into(),
+        Ok(Reply::Now(response)) => response.write(out),
+        Ok(Reply::Text(text)) => out.extend_from_slice(text.as_bytes()),
+        Ok(Reply::Later(response)) => response.await.write(out),
+        Err(error) => Response::from(error).write(out),
     }
 }

@@ -19,6 +19,8 @@ pub use listen::{Listeners, activated, bind_loopback, listen};
 pub use notify::Notifier;
 pub use serve::{Limits, serve};
 
+use std::sync::Arc;
+
 use crate::protocol::{Request, Response};
 use crate::scope::BoxFuture;
 
@@ -26,6 +28,8 @@ use crate::scope::BoxFuture;
 pub enum Reply<'a> {
     /// Known at once.
     Now(Response),
+    /// Known at once, as the JSON text of a response: what many ask for need be written only once.
+    Text(Arc<str>),
     /// Known later. Requests of the same connection wait for it, those of others do not.
     Later(BoxFuture<'a, Response>),
 }
