@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{self, Command, Stdio};
+use std::process::{self, Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -71,9 +71,19 @@ fn wait_to_be_killed() -> ! {
     }
 }
 
+/// A process that does not outlive the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 pub fn killed_test_leaves_nothing() {
-    for signal in ["-INT", "-TERM", "-KILL"] {
-        let mut victim = Command::new(env::current_exe().unwrap())
+    for signal in ["INT", "TERM", "KILL"] {
+        let victim = Command::new(env::current_exe().unwrap())
             .args(["--exact", "host/power-off leaves nothing", "--nocapture"])
             .env(VICTIM, "1")
             .stdin(Stdio::null())
@@ -81,25 +91,20 @@ pub fn killed_test_leaves_nothing() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut victim = Killed(victim);
+        let mut lines = BufReader::new(victim.0.stdout.take().unwrap()).lines().map_while(Result::ok);
         let folder = lines.find_map(|line| line.strip_prefix("victim: ").map(str::to_owned)).unwrap();
-        let mark = format!("sleep5{}.5", victim.id());
-        let alive = || processes(&folder).len() + processes("sleep").iter().filter(|line| line.replace(' ', "") == mark).count();
-        eventually("it never ran", || alive() > 1);
-        Command::new("kill").args([signal, &victim.id().to_string()]).status().unwrap();
-        victim.wait().unwrap();
-        eventually(&format!("processes are left after SIG{signal}: {:?}", processes(&folder)), || alive() == 0);
+        // Both the processes that make up the machine and the one inside it.
+        let mark = format!("sleep 5{}.5", victim.0.id());
+        eventually("it never ran", || processes(&folder).len() >= 2 && !processes(&mark).is_empty());
+        Command::new("kill").args(["-s", signal, &victim.0.id().to_string()]).status().unwrap();
+        victim.0.wait().unwrap();
+        eventually(&format!("processes are left after SIG{signal}"), || {
+            processes(&folder).is_empty() && processes(&mark).is_empty()
+        });
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(!mounts.contains(&folder), "{mounts}");
-        // Folder and cgroup go when the next test process starts its first machine.
-        assert!(Path::new(&folder).exists());
-        let next = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "bookworm-container/boots in seconds"])
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(next.success());
-        assert!(!Path::new(&folder).exists(), "{folder} is left");
-        assert_eq!(cgroups(victim.id()), [""; 0]);
+        eventually(&format!("{folder} is left after SIG{signal}"), || !Path::new(&folder).exists());
+        assert_eq!(cgroups(victim.0.id()), [""; 0]);
     }
 }

@@ -51,6 +51,12 @@ impl Drop for Cgroup {
     }
 }
 
+/// Where a cgroup of that name is or may be on this host.
+pub(crate) fn paths(name: &str) -> Vec<PathBuf> {
+    let (unified, named) = hierarchies(&fs::read_to_string("/proc/self/mounts").unwrap_or_default());
+    unified.into_iter().chain(named).map(|mount| mount.join(name)).collect()
+}
+
 /// Removes a cgroup and those below it; one that is not there is fine.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::read_dir(path) {

@@ -41,14 +41,14 @@ mount -t overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" shmooze-test
 mkdir -p /run/systemd/nspawn
 mount -t tmpfs -o mode=755 shmooze-test /run/systemd/nspawn
 echo ready
-exec sleep infinity
+# Under a name by which it is found again, should it ever be left.
+exec -a "keeper of $2/" sleep infinity
 "#;
 
 pub(crate) struct Container {
     kind: Kind,
     keeper: Mutex<Child>,
     keeper_pid: u32,
-    cgroup: Cgroup,
     root: PathBuf,
     console: PathBuf,
     notices: UnixDatagram,
@@ -60,6 +60,7 @@ pub(crate) struct Container {
 #[derive(Default)]
 struct State {
     nspawn: Option<Child>,
+    cgroup: Option<Cgroup>,
     leader: Option<u32>,
 }
 
@@ -73,7 +74,6 @@ impl Container {
         let notices = SocketAddr::from_abstract_name(&address)
             .and_then(|name| UnixDatagram::bind_addr(&name))
             .map_err(|error| format!("cannot listen for the notices of a container: {error}"))?;
-        let cgroup = Cgroup::create(&address)?;
 
         let mut command = guarded("unshare");
         command.args(["--mount", "--propagation", "private", "bash", "-c", MOUNTS, "keeper"]);
@@ -93,7 +93,6 @@ impl Container {
             kind,
             keeper_pid: keeper.id(),
             keeper: Mutex::new(keeper),
-            cgroup,
             root: mounts.join("root"),
             console: scratch.console(),
             notices,
@@ -137,12 +136,14 @@ impl Container {
 impl Backend for Container {
     fn power_on(&self) -> Outcome<()> {
         let trouble = |error: std::io::Error| format!("cannot start systemd-nspawn: {error}");
+        // A new one each time: Linux 6.18 kills what systemd 257 starts in a cgroup that was once killed as a whole.
+        let cgroup = Cgroup::create(&self.address)?;
         let console = File::options().create(true).append(true).open(&self.console).map_err(trouble)?;
         let mut command = guarded("nsenter");
         command
             .arg(format!("--mount=/proc/{}/ns/mnt", self.keeper_pid))
             .args(["--", "bash", "-c", r#"echo $$ >"$1" && shift && exec "$@""#, "enter"])
-            .arg(self.cgroup.procs())
+            .arg(cgroup.procs())
             .args(["systemd-nspawn", "--boot", "--notify-ready=yes", "--register=no", "--keep-unit"])
             .args(["--private-network", "--resolv-conf=off", "--timezone=off", "--machine=shmooze-test", "--directory"])
             .arg(&self.root)
@@ -152,7 +153,7 @@ impl Backend for Container {
             .stderr(console.try_clone().map_err(trouble)?)
             .stdout(console);
         let nspawn = spawn(command).map_err(trouble)?;
-        *self.state() = State { nspawn: Some(nspawn), leader: None };
+        *self.state() = State { nspawn: Some(nspawn), cgroup: Some(cgroup), leader: None };
         self.wait_ready()
     }
 
@@ -207,9 +208,10 @@ impl Backend for Container {
         let mut state = self.state();
         if let Some(mut nspawn) = state.nspawn.take() {
             let _ = nspawn.kill();
-            self.cgroup.kill();
             let _ = nspawn.wait();
         }
+        // With it goes whatever may still be in it.
+        state.cgroup = None;
         state.leader = None;
     }
 

@@ -14,7 +14,7 @@
 //! Roots are built once by `roots.sh` into a cache folder (`$SHMOOZE_TEST_CACHE`, by default `target/machines`) and anew
 //! when the recipe changes. Every [`Machine`] starts from that state and forgets all that was done to it. When it is
 //! dropped, or the test process ends in whatever way, the machine ends too: its processes carry a parent-death
-//! signal, its mounts live in a mount namespace of its own.
+//! signal, its mounts live in a mount namespace of its own, and a warden clears up the rest.
 //!
 //! [`Tests`] is the `main` of a test file: it runs each test on each kind, shows machines that were skipped, and
 //! can run a test *inside* the machine. `docs/testing.md` has the story for people.

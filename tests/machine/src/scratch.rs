@@ -10,8 +10,9 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process;
+use std::process::{self, Child, Command, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
@@ -21,7 +22,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::Outcome;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{self, Cgroup};
 
 /// The variable that names the cache folder.
 const CACHE: &str = "SHMOOZE_TEST_CACHE";
@@ -52,12 +53,30 @@ pub(crate) fn lock(path: &Path, how: FlockArg) -> Outcome<Flock<File>> {
     Flock::lock(file, how).map_err(|(_, error)| format!("cannot lock {}: {error}", path.display()))
 }
 
+/// Waits until its standard input is closed, which the kernel does when this process dies in whatever way. Then it ends what is
+/// left in the cgroups that it is given, and removes them and the folder. It is not enough to kill systemd-nspawn, which
+/// the parent-death signal does: the first process of the container outlives that.
+const WARDEN: &str = r#"
+read -r -d ''
+folder=$1
+shift
+for cgroup; do
+    for ((n = 0; n < 1000; n++)); do
+        [[ -d $cgroup ]] || break
+        find "$cgroup" -name cgroup.procs -exec cat {} + | xargs --no-run-if-empty kill -KILL
+        find "$cgroup" -depth -type d -exec rmdir {} + || sleep 0.01
+    done
+done 2>/dev/null
+rm -rf --one-file-system "$folder"
+"#;
+
 /// The folder of one machine, removed when dropped.
 pub(crate) struct Scratch {
     /// Unlike that of any other machine alive, also of other processes.
     pub id: String,
     /// Where it is.
     pub path: PathBuf,
+    warden: Child,
     _lock: Flock<File>,
 }
 
@@ -73,7 +92,17 @@ impl Scratch {
         let path = run.join(&id);
         fs::create_dir_all(&path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
         let lock = lock(&path.join("lock"), FlockArg::LockExclusiveNonblock)?;
-        Ok(Self { id, path, _lock: lock })
+        let warden = Command::new("bash")
+            .args(["-c", WARDEN, "warden"])
+            .arg(&path)
+            .args(cgroup::paths(&cgroup_name(&id)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| format!("cannot start bash: {error}"))?;
+        Ok(Self { id, path, warden, _lock: lock })
     }
 
     /// Keeps what is known about a machine whose test failed; answers where.
@@ -95,7 +124,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
+        drop(self.warden.stdin.take());
+        let _ = self.warden.wait();
     }
 }
 
