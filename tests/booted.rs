@@ -1,5 +1,7 @@
 //! The test machines themselves: what later tests build on, shown on really booted systemd of both releases.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;

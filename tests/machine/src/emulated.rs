@@ -86,7 +86,7 @@ impl Emulated {
         *self.running() = Some(emulator);
         // Its clock stood still meanwhile.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        finish(agent::start(port, &["date".into(), "--set".into(), format!("@{now:.3}")])?, "date")
+        finish(&agent::start(port, &["date".into(), "--set".into(), format!("@{now:.3}")])?, "date")
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, Option<Emulator>> {
@@ -241,7 +241,7 @@ fn booted(kind: Kind, root: &Path) -> Outcome<Cached> {
         let mut emulator = Emulator::start(root, &disk, &partial.join("console.txt"), &[])?;
         emulator.wait_ready().map_err(|sentence| format!("{kind} does not boot: {sentence}"))?;
         let settled = ["systemctl", "is-system-running", "--wait"].map(str::to_owned);
-        finish(agent::start(emulator.port, &settled)?, "systemctl is-system-running")?;
+        finish(&agent::start(emulator.port, &settled)?, "systemctl is-system-running")?;
         // The end of a state is told by an event, if one asks for it.
         let events = json!({"capabilities": [{"capability": "events", "state": true}]});
         emulator.monitor.execute("migrate-set-capabilities", &events)?;
@@ -276,7 +276,7 @@ fn overlay(base: &Path, format: &str, disk: &Path) -> Outcome<()> {
 }
 
 /// Waits for the end of a command that must succeed.
-fn finish(process: Process, what: &str) -> Outcome<()> {
+fn finish(process: &Process, what: &str) -> Outcome<()> {
     match process.exit.recv_timeout(BOOT) {
         Ok(0) => Ok(()),
         Ok(status) => Err(format!("{what} fails in the emulated machine with status {status}")),

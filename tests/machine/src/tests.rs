@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -82,8 +82,9 @@ impl Tests {
             let (test, fresh, shared) = (test.clone(), self.fresh(*kind, "shared"), self.shared.clone());
             let (kind, label) = (*kind, format!("{kind}/{name}"));
             self.add(&kind, name, move || {
-                let machine = shared.get(kind, fresh);
-                if let Err(cause) = panic::catch_unwind(AssertUnwindSafe(|| test(&machine))) {
+                let place = shared.place(kind);
+                let machine = place.get_or_init(fresh);
+                if let Err(cause) = panic::catch_unwind(AssertUnwindSafe(|| test(machine))) {
                     machine.keep_evidence(&label);
                     panic::resume_unwind(cause);
                 }
@@ -166,13 +167,13 @@ fn message(cause: &(dyn std::any::Any + Send)) -> String {
 /// The machines that several tests use, booted for the first that asks.
 #[derive(Default)]
 struct Shared {
-    machines: Mutex<HashMap<Kind, Arc<Machine>>>,
+    machines: Mutex<HashMap<Kind, Arc<OnceLock<Machine>>>>,
 }
 
 impl Shared {
-    fn get(&self, kind: Kind, boot: impl FnOnce() -> Machine) -> Arc<Machine> {
-        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
-        machines.entry(kind).or_insert_with(|| Arc::new(boot())).clone()
+    /// The place of that kind's machine. Only those who want the same kind wait while it boots.
+    fn place(&self, kind: Kind) -> Arc<OnceLock<Machine>> {
+        self.machines.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default().clone()
     }
 
     fn end(&self) {
