@@ -81,8 +81,15 @@ impl Drop for Killed {
     }
 }
 
-pub fn killed_test_leaves_nothing() {
-    for signal in ["INT", "TERM", "KILL"] {
+/// Another process of this program that has booted a machine in which a command runs.
+struct Victim {
+    process: Killed,
+    folder: String,
+    mark: String,
+}
+
+impl Victim {
+    fn boot() -> Self {
         let victim = Command::new(env::current_exe().unwrap())
             .args(["--exact", "host/power-off leaves nothing", "--nocapture"])
             .env(VICTIM, "1")
@@ -91,20 +98,53 @@ pub fn killed_test_leaves_nothing() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut victim = Killed(victim);
-        let mut lines = BufReader::new(victim.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut process = Killed(victim);
+        let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines().map_while(Result::ok);
         let folder = lines.find_map(|line| line.strip_prefix("victim: ").map(str::to_owned)).unwrap();
-        // Both the processes that make up the machine and the one inside it.
-        let mark = format!("sleep 5{}.5", victim.0.id());
-        eventually("it never ran", || processes(&folder).len() >= 2 && !processes(&mark).is_empty());
-        Command::new("kill").args(["-s", signal, &victim.0.id().to_string()]).status().unwrap();
-        victim.0.wait().unwrap();
-        eventually(&format!("processes are left after SIG{signal}"), || {
-            processes(&folder).is_empty() && processes(&mark).is_empty()
+        let mark = format!("sleep 5{}.5", process.0.id());
+        let victim = Self { process, folder, mark };
+        // The keeper of its mounts, systemd-nspawn and the warden; and the command inside.
+        eventually("it never ran", || processes(&victim.folder).len() >= 3 && !processes(&victim.mark).is_empty());
+        victim
+    }
+
+    fn send(&mut self, signal: &str) {
+        signal_to(signal, &self.process.0.id().to_string());
+        self.process.0.wait().unwrap();
+    }
+}
+
+fn signal_to(signal: &str, pid: &str) {
+    assert!(Command::new("kill").args(["-s", signal, pid]).status().unwrap().success());
+}
+
+pub fn killed_test_leaves_nothing() {
+    for signal in ["INT", "TERM", "KILL"] {
+        let mut victim = Victim::boot();
+        victim.send(signal);
+        eventually(&format!("something is left after SIG{signal}"), || {
+            processes(&victim.folder).is_empty() && processes(&victim.mark).is_empty() && !Path::new(&victim.folder).exists()
         });
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        assert!(!mounts.contains(&folder), "{mounts}");
-        eventually(&format!("{folder} is left after SIG{signal}"), || !Path::new(&folder).exists());
-        assert_eq!(cgroups(victim.0.id()), [""; 0]);
+        assert!(!mounts.contains(&victim.folder), "{mounts}");
+        assert_eq!(cgroups(victim.process.0.id()), [""; 0]);
     }
+}
+
+pub fn next_start_clears_up() {
+    let mut victim = Victim::boot();
+    let warden = Command::new("pgrep").args(["--full", &format!("warden {}", victim.folder)]).output().unwrap();
+    signal_to("KILL", String::from_utf8_lossy(&warden.stdout).trim());
+    victim.send("KILL");
+    // The first process of the container is nobody's child now, and goes on.
+    eventually("systemd-nspawn lives on", || processes(&victim.folder).is_empty());
+    assert!(!processes(&victim.mark).is_empty());
+    let next = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "bookworm-container/boots in seconds"])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(next.success());
+    eventually("something is left", || processes(&victim.mark).is_empty() && !Path::new(&victim.folder).exists());
+    assert_eq!(cgroups(victim.process.0.id()), [""; 0]);
 }

@@ -40,11 +40,13 @@ pub(crate) fn root(kind: Kind) -> Outcome<Cached> {
     })
 }
 
-/// The folder `NAME-HASH` of the cache, where the hash is that of the recipe, the version of this crate's making included.
-/// When it is not there, `build` makes it at the path that it is given.
+/// The folder `NAME-HASH` of the cache, where the hash is that of the recipe. When it is not there, `build` makes it at the path that it is given.
 pub(crate) fn cached(name: &str, recipe: &[&str], build: impl FnOnce(&Path) -> Outcome<()>) -> Outcome<Cached> {
-    let roots = cache()?.join("roots");
-    fs::create_dir_all(&roots).map_err(|error| format!("cannot make {}: {error}", roots.display()))?;
+    cached_in(&cache()?.join("roots"), name, recipe, build)
+}
+
+fn cached_in(roots: &Path, name: &str, recipe: &[&str], build: impl FnOnce(&Path) -> Outcome<()>) -> Outcome<Cached> {
+    fs::create_dir_all(roots).map_err(|error| format!("cannot make {}: {error}", roots.display()))?;
     let mut hasher = DefaultHasher::new();
     recipe.hash(&mut hasher);
     let full = format!("{name}-{:016x}", hasher.finish());
@@ -64,7 +66,7 @@ pub(crate) fn cached(name: &str, recipe: &[&str], build: impl FnOnce(&Path) -> O
         build(&partial)?;
         fs::rename(&partial, &path).map_err(|error| format!("cannot keep {}: {error}", path.display()))?;
         eprintln!("built {} in {:.0} s", path.display(), start.elapsed().as_secs_f64());
-        forget_others(&roots, name, &full);
+        forget_others(roots, name, &full);
     }
     drop(build_lock);
     // Nobody removes the newest one in between: only who has built a newer one removes, and this is it.
@@ -94,4 +96,66 @@ fn remove(folder: &Path) -> Outcome<()> {
         return Ok(());
     }
     fs::remove_dir_all(folder).map_err(|error| format!("cannot remove {}: {error}", folder.display()))
+}
+
+#[cfg(test)]
+mod checks {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    /// A folder for one test, removed at its end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            Self(std::env::temp_dir().join(format!("shmooze-test-cache-{name}-{}", std::process::id())))
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn make(path: &Path) -> Outcome<()> {
+        fs::create_dir(path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn many_ask_and_one_builds() {
+        let folder = Folder::new("many");
+        let built = AtomicU32::new(0);
+        let count = |path: &Path| {
+            built.fetch_add(1, Ordering::Relaxed);
+            make(path)
+        };
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert!(cached_in(&folder.0, "root", &["recipe"], count).unwrap().path.is_dir()));
+            }
+        });
+        assert_eq!(built.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_build_that_fails_is_tried_again() {
+        let folder = Folder::new("fails");
+        let half = |path: &Path| make(path).and(Err("no network".to_owned()));
+        assert_eq!(cached_in(&folder.0, "root", &["recipe"], half).err().as_deref(), Some("no network"));
+        assert!(cached_in(&folder.0, "root", &["recipe"], make).is_ok());
+    }
+
+    #[test]
+    fn a_new_recipe_takes_the_place_of_old_ones_that_nobody_uses() {
+        let folder = Folder::new("old");
+        let unused = cached_in(&folder.0, "root", &["1"], make).unwrap().path;
+        let used = cached_in(&folder.0, "root", &["2"], make).unwrap();
+        let other = cached_in(&folder.0, "root-of-another", &["1"], make).unwrap().path;
+        let newest = cached_in(&folder.0, "root", &["3"], make).unwrap().path;
+        assert!(!unused.exists());
+        assert!(used.path.exists() && other.exists() && newest.exists());
+    }
 }

@@ -31,8 +31,8 @@ use crate::{Kind, Machine, host};
 /// Names the test that this process is to run because it is inside a machine.
 const INSIDE: &str = "SHMOOZE_TEST_INSIDE";
 
-/// Where a test program is inside a machine.
-const PROGRAM: &str = "/run/shmooze-test/program";
+/// Where a test program is inside a machine. Nothing may be executed in `/run` of a real one.
+const PROGRAM: &str = "/opt/shmooze-test/program";
 
 /// How long a test that runs inside may take.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -105,7 +105,7 @@ impl Tests {
                 machine.copy_in(program, PROGRAM);
                 let output = machine.command(&[PROGRAM]).env(INSIDE, &test_name).within(LIMIT).run();
                 print!("{}", output.text());
-                assert!(output.status == 0, "inside {}: {}", machine.kind(), output.errors());
+                assert!(output.status == 0, "inside {}: status {}: {}", machine.kind(), output.status, output.errors());
             });
         }
         self
