@@ -2,7 +2,7 @@
 //! daemons use (tokio, one thread).
 
 use std::future::Future;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,8 +12,7 @@ use crate::framing::Framing;
 
 /// Runs on one thread, as the daemons do.
 fn run(main: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, main);
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(main);
 }
 
 async fn listen() -> TcpListener {
@@ -25,18 +24,18 @@ async fn listen() -> TcpListener {
 /// Answers every message with the same bytes. Arguments: the framing and the answer.
 pub fn server(arguments: &[String]) {
     let framing = Framing::from_name(&arguments[0]);
-    let answer: Rc<[u8]> = arguments[1].as_bytes().into();
+    let answer: Arc<[u8]> = arguments[1].as_bytes().into();
     run(async {
         let listener = listen().await;
         loop {
             let (socket, _) = listener.accept().await.unwrap();
             socket.set_nodelay(true).unwrap();
-            tokio::task::spawn_local(answer_all(socket, framing, Rc::clone(&answer)));
+            tokio::spawn(answer_all(socket, framing, Arc::clone(&answer)));
         }
     });
 }
 
-async fn answer_all(mut socket: TcpStream, framing: Framing, answer: Rc<[u8]>) {
+async fn answer_all(mut socket: TcpStream, framing: Framing, answer: Arc<[u8]>) {
     let mut received = vec![0; 16 * 1024];
     let mut length = 0;
     let mut out = Vec::new();
@@ -67,8 +66,8 @@ pub fn relay() {
     run(async {
         let (clients, commands, updates) = (listen().await, listen().await, listen().await);
         let (connected, modules) = mpsc::unbounded_channel();
-        let modules = Rc::new(Mutex::new(modules));
-        tokio::task::spawn_local(async move {
+        let modules = Arc::new(Mutex::new(modules));
+        tokio::spawn(async move {
             // Kept open, never read: modules that are told things have nothing to announce.
             let mut silent = Vec::new();
             loop {
@@ -79,8 +78,8 @@ pub fn relay() {
         });
         loop {
             let (client, _) = clients.accept().await.unwrap();
-            let modules = Rc::clone(&modules);
-            tokio::task::spawn_local(async move {
+            let modules = Arc::clone(&modules);
+            tokio::spawn(async move {
                 let module = modules.lock().await.recv().await.unwrap();
                 pass_on(client, module).await;
             });

@@ -11,7 +11,7 @@ const REST: Duration = Duration::from_secs(10);
 
 pub fn measure(table: &mut Table) {
     let names = ["idle: queue", "idle: pool", "idle: gateway"];
-    if !names.iter().any(|name| table.wants(name)) {
+    if !table.wants_some_of("idle") {
         return;
     }
     let world = World::new(0);

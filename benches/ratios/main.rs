@@ -41,10 +41,10 @@ struct Arguments {
     /// Only rows whose name holds one of these
     filters: Vec<String>,
     /// Rounds of each side
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 41)]
     rounds: usize,
     /// Length of a round under load, in ms
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 100)]
     round_ms: u64,
     /// Given by cargo
     #[arg(long, hide = true)]

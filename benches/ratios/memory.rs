@@ -13,7 +13,7 @@ const CLIENTS: usize = 8;
 
 pub fn measure(table: &mut Table) {
     let [memory, rate, idle] = ["memory: of a held module", "memory: adds, 8 at once", "memory: idle with 1,000 modules"];
-    if ![memory, rate, idle].iter().any(|name| table.wants(name)) {
+    if !table.wants_some_of("memory") {
         return;
     }
     raise_open_files();

@@ -49,6 +49,11 @@ impl Table {
         self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter.as_str()))
     }
 
+    /// Whether any row whose name begins with `group` is asked for.
+    pub fn wants_some_of(&self, group: &str) -> bool {
+        self.wants(group) || self.filters.iter().any(|filter| filter.starts_with(group))
+    }
+
     /// A row of figures that were taken in turns, ours first: their medians, and the median and range of the ratios.
     pub fn ratio(&mut self, name: &str, unit: &str, aim: Aim, pairs: &[(f64, f64)]) {
         let ratios: Vec<f64> = pairs.iter().map(|(ours, bare)| ours / bare).collect();
@@ -87,6 +92,9 @@ impl Table {
 
     #[allow(clippy::too_many_arguments, reason = "one for each column")]
     fn row(&mut self, name: &str, ours: &str, bare: &str, ratio: &str, range: &str, aim: Aim, judged: f64) {
+        if !self.wants(name) {
+            return;
+        }
         if self.rows == 0 {
             println!("| {:<46} | {:>13} | {:>9} | {:>5} | {:>13} | {:>6} | met |", "", "ours", "bare", "ratio", "range", "aim");
             println!("|{:-<48}|{:->14}:|{:->10}:|{:->6}:|{:->14}:|{:->7}:|-----|", "", "", "", "", "", "");
