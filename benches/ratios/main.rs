@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Absolute figures say little on a machine that does other things too; the ratio of two figures taken within the same
-//! second says a lot. docs/benchmarks.md explains each row.
+//! second says a lot. Each file here explains its rows.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark that cannot go on says why and ends")]
 

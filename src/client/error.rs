@@ -5,11 +5,17 @@ use std::time::Duration;
 
 use super::Endpoint;
 
+/// What the system said, without its number, which says nothing more.
+pub(super) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(reason, _)| reason).to_owned()
+}
+
 /// Why a request has no answer; each sentence names the service.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No connection could be opened. Nothing was sent.
-    #[error("Service at {endpoint} cannot be reached: {source}.")]
+    #[error("Service at {endpoint} cannot be reached: {}.", reason(source))]
     Unreachable {
         /// The service.
         endpoint: Endpoint,

@@ -9,6 +9,8 @@ use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::error::reason;
+
 /// Longest answer taken, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
@@ -24,7 +26,7 @@ pub enum HttpError {
         reason: String,
     },
     /// No connection could be opened. Nothing was sent.
-    #[error("{url} cannot be reached: {source}.")]
+    #[error("{url} cannot be reached: {}.", reason(source))]
     Unreachable {
         /// The URL.
         url: String,

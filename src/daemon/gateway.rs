@@ -4,13 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Options, on_signal};
-use crate::client::Endpoint;
 use crate::gateway::{Configuration, Gateway};
 use crate::service::{Listeners, Notifier, activated};
 use crate::settings::{GATEWAY_PORT, Settings};
@@ -59,7 +57,7 @@ impl Running {
                 vec![TcpListener::bind(address).await.map_err(|error| format!("gateway: {address}: {error}"))?]
             }
         };
-        Ok(Self { gateway: Gateway::new(configuration(settings)), listeners })
+        Ok(Self { gateway: Gateway::new(Configuration::from_settings(settings)), listeners })
     }
 
     /// Where to point a browser.
@@ -75,23 +73,5 @@ impl Running {
         }
         tasks.close();
         tasks.wait().await;
-    }
-}
-
-fn configuration(settings: &Settings) -> Configuration {
-    let services = settings.ports.iter().filter(|(name, _)| *name != GATEWAY_PORT);
-    Configuration {
-        services: services.map(|(name, port)| (name.clone(), Endpoint::local(*port))).collect(),
-        public: Bytes::from(settings.public_json()),
-        static_path: settings.static_path.clone(),
-        static_prefix: settings.static_prefix.clone(),
-        wsgi_prefix: settings.wsgi_prefix.clone(),
-        max_line_bytes: settings.max_line_bytes,
-        max_body_bytes: settings.gateway.max_body_bytes,
-        service_timeout: settings.gateway.service_timeout,
-        header_timeout: settings.gateway.header_timeout,
-        idle_timeout: settings.gateway.idle_timeout,
-        max_connections: settings.gateway.max_connections,
-        ..Configuration::default()
     }
 }

@@ -1,6 +1,7 @@
 //! Posting to a service.
 
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
 use hyper::body::Body;
@@ -9,33 +10,61 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use super::{Answer, Configuration, answer, body};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Endpoint};
 use crate::protocol::validate;
 
-/// Answers a request to a service: its own answer as it is, or what stands in the way of one.
-pub(super) async fn answer<B>(client: &Client, configuration: &Configuration, parts: &Parts, body: B) -> Answer
-where
-    B: Body<Data = Bytes>,
-    B::Error: Display,
-{
-    if parts.method != Method::POST {
-        return answer::method_not_allowed("POST");
+/// A service behind the gateway.
+#[derive(Debug)]
+pub(super) struct Service {
+    name: String,
+    client: Client,
+    /// The last request had no answer. A page may ask a dead service every second; the journal is told once.
+    is_failing: AtomicBool,
+}
+
+impl Service {
+    pub(super) fn new(name: &str, endpoint: &Endpoint, configuration: &Configuration) -> Self {
+        let client = Client::with(endpoint.clone(), configuration.max_line_bytes, configuration.service_timeout);
+        Self { name: name.to_owned(), client, is_failing: AtomicBool::new(false) }
     }
-    if !is_json(&parts.headers) {
-        return answer::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Endpoint only accepts JSON.");
+
+    #[cfg(test)]
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
-    let body = match body::read(body, configuration.max_body_bytes, configuration.idle_timeout).await {
-        Ok(body) => body,
-        Err(error) => return answer::failure(error.status(), &error),
-    };
-    if let Err(error) = validate(&body) {
-        return answer::failure(StatusCode::BAD_REQUEST, &error);
-    }
-    match client.request_line(&one_line(body)).await {
-        Ok(line) => answer::json(line),
-        Err(error) => {
-            tracing::warn!("{error}");
-            answer::failure(status(&error), &error)
+
+    /// Answers a request: the service's own answer as it is, or what stands in the way of one.
+    pub(super) async fn answer<B>(&self, configuration: &Configuration, parts: &Parts, body: B) -> Answer
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Display,
+    {
+        if parts.method != Method::POST {
+            return answer::method_not_allowed("POST");
+        }
+        if !is_json(&parts.headers) {
+            return answer::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Endpoint only accepts JSON.");
+        }
+        let body = match body::read(body, configuration.max_body_bytes, configuration.idle_timeout).await {
+            Ok(body) => body,
+            Err(error) => return answer::failure(error.status(), &error),
+        };
+        if let Err(error) = validate(&body) {
+            return answer::failure(StatusCode::BAD_REQUEST, &error);
+        }
+        match self.client.request_line(&one_line(body)).await {
+            Ok(line) => {
+                if self.is_failing.load(Relaxed) && self.is_failing.swap(false, Relaxed) {
+                    tracing::info!("Service {} answers again.", self.name);
+                }
+                answer::json(line)
+            }
+            Err(error) => {
+                if !self.is_failing.swap(true, Relaxed) {
+                    tracing::warn!("Service {} fails: {error}", self.name);
+                }
+                answer::failure(status(&error), &error)
+            }
         }
     }
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Everything that looks at a whole request whatever its path belongs at the top of [`Gateway::handle`]; what answers
-//! below one service belongs beside [`endpoint`]; a path of our own gets a [`route::Route`].
+//! below one service belongs beside `endpoint`; a path of our own gets a `route::Route`.
 //!
 //! **Invariants:** a request waits for nothing but its own service; memory for each is bounded by the limits of the
 //! [`Configuration`]; a client that stops talking or listening is let go.
@@ -72,7 +72,7 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let Some(path) = route::decode(parts.uri.path()) else { return answer::not_found() };
         let answer = match routes.find(&path) {
-            Route::Service(client) => endpoint::answer(client, configuration, &parts, body).await,
+            Route::Service(service) => service.answer(configuration, &parts, body).await,
             Route::Settings if is_read(&parts.method) => answer::json(configuration.public.clone()),
             Route::Settings => answer::method_not_allowed("GET, HEAD"),
             Route::File(path) => match files {

@@ -6,13 +6,13 @@ use indexmap::IndexMap;
 use percent_encoding::percent_decode_str;
 
 use super::Configuration;
-use crate::client::Client;
+use super::endpoint::Service;
 
 /// Where a path leads.
 #[derive(Debug)]
 pub(super) enum Route<'a> {
     /// To a service.
-    Service(&'a Client),
+    Service(&'a Service),
     /// To the public settings.
     Settings,
     /// To the static file of this path below `static_path`.
@@ -24,19 +24,16 @@ pub(super) enum Route<'a> {
 /// All paths that lead somewhere.
 #[derive(Debug)]
 pub(super) struct Routes {
-    services: IndexMap<String, Client>,
+    services: IndexMap<String, Service>,
     wsgi_prefix: String,
     static_prefix: String,
 }
 
 impl Routes {
     pub(super) fn new(configuration: &Configuration) -> Self {
-        let client = |endpoint: &crate::client::Endpoint| {
-            Client::with(endpoint.clone(), configuration.max_line_bytes, configuration.service_timeout)
-        };
-        let services = configuration.services.iter();
+        let service = |(name, endpoint): (&String, _)| (name.clone(), Service::new(name, endpoint, configuration));
         Self {
-            services: services.map(|(name, endpoint)| (name.clone(), client(endpoint))).collect(),
+            services: configuration.services.iter().map(service).collect(),
             wsgi_prefix: configuration.wsgi_prefix.clone(),
             static_prefix: configuration.static_prefix.clone(),
         }
@@ -47,8 +44,8 @@ impl Routes {
     pub(super) fn find<'a>(&'a self, path: &'a str) -> Route<'a> {
         if let Some(below) = path.strip_prefix(&*self.wsgi_prefix) {
             let name = below.split_once('/').map_or(below, |(name, _)| name);
-            if let Some(client) = self.services.get(name) {
-                return Route::Service(client);
+            if let Some(service) = self.services.get(name) {
+                return Route::Service(service);
             }
             if name == "settings.json" {
                 return Route::Settings;
@@ -84,7 +81,7 @@ mod tests {
 
     fn find(routes: &Routes, path: &str) -> String {
         match routes.find(&decode(path).unwrap()) {
-            Route::Service(client) => client.endpoint().to_string(),
+            Route::Service(service) => service.name().to_owned(),
             Route::File(path) => format!("file {path}"),
             other => format!("{other:?}"),
         }
@@ -94,13 +91,13 @@ mod tests {
     fn the_usual_prefixes() {
         let routes = routes("/", "/static/");
         for (path, leads_to) in [
-            ("/queue", "localhost:1"),
-            ("/queue/", "localhost:1"),
-            ("/queue/extra/path", "localhost:1"),
-            ("/queue/../pool", "localhost:1"),
-            ("/%71ueue", "localhost:1"),
-            ("/queue%2f", "localhost:1"),
-            ("/caf%C3%A9", "localhost:3"),
+            ("/queue", "queue"),
+            ("/queue/", "queue"),
+            ("/queue/extra/path", "queue"),
+            ("/queue/../pool", "queue"),
+            ("/%71ueue", "queue"),
+            ("/queue%2f", "queue"),
+            ("/caf%C3%A9", "café"),
             ("/QUEUE", "Nowhere"),
             ("/queuex", "Nowhere"),
             ("/wsgi", "Nowhere"),
@@ -128,7 +125,7 @@ mod tests {
     fn other_prefixes() {
         let routes = routes("/api/", "/");
         for (path, leads_to) in [
-            ("/api/queue", "localhost:1"),
+            ("/api/queue", "queue"),
             ("/api/settings.json", "Settings"),
             ("/api/nope", "file api/nope"),
             ("/queue", "file queue"),
@@ -142,8 +139,8 @@ mod tests {
     fn both_prefixes_the_root() {
         let routes = routes("/", "/");
         for (path, leads_to) in [
-            ("/queue", "localhost:1"),
-            ("/queue/a.css", "localhost:1"),
+            ("/queue", "queue"),
+            ("/queue/a.css", "queue"),
             ("/settings.json", "Settings"),
             ("/a.css", "file a.css"),
             ("/", "file index.html"),

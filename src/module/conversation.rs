@@ -273,7 +273,11 @@ impl<'a> Conversation<'a> {
         }
         self.write_answers();
         match read {
-            Read::Closed => Err(Cause::StreamLost),
+            Read::Closed => {
+                // One that answers and then closes both has answered: its last words may wait on the other stream.
+                self.read_command().await?;
+                Err(Cause::StreamLost)
+            }
             // A flood: let everybody else have a turn.
             Read::Bytes { more: true } => {
                 tokio::task::yield_now().await;

@@ -42,6 +42,8 @@ pub struct Birth {
 /// Begins a module's life. Its events go to `events`, its commands and updates into `record`.
 #[must_use]
 pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, events: mpsc::Sender<Event>) -> Handle {
+    // Charts and play counts are made of the log: what a background is told and says has never been in it.
+    let record = if birth.background { Record::off() } else { record };
     let (direct, directed) = mpsc::channel(DIRECT_CAPACITY);
     let (tells, told) = mpsc::channel(TELL_CAPACITY);
     let parameters = Arc::new(Parameters::default());

@@ -107,7 +107,7 @@ impl Record {
     /// subscriber of the calling thread.
     #[must_use]
     pub fn open(database: Option<PathBuf>, service: &str) -> Self {
-        let Some(path) = database else { return Self { writer: None } };
+        let Some(path) = database else { return Self::off() };
         let queue = Arc::new(Queue::new(MAX_ROWS, MAX_TEXT_BYTES));
         match writer::spawn(Arc::clone(&queue), Database::new(path, service), service) {
             Ok(()) => Self { writer: Some(Arc::new(Handle(queue))) },
@@ -116,6 +116,12 @@ impl Record {
                 Self { writer: None }
             }
         }
+    }
+
+    /// A log that goes nowhere.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self { writer: None }
     }
 
     /// Hands a row to the writer. It is stored with the time of this call. Never waits for the disk, never fails: where

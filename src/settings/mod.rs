@@ -156,11 +156,12 @@ impl Settings {
         }
     }
 
-    /// The settings named in `public` that exist, as a JSON object in the order of `public`. What it holds anyone may
-    /// read.
+    /// The settings named in `public`, as a JSON object in the order of `public`; null for one that is not there, as the
+    /// original had it. What it holds anyone may read.
     #[must_use]
     pub fn public_json(&self) -> String {
-        let named = self.public.iter().filter_map(|key| Some((key.clone(), self.values.get(key)?.clone())));
+        let value = |key: &String| self.values.get(key).cloned().unwrap_or(Value::Null);
+        let named = self.public.iter().map(|key| (key.clone(), value(key)));
         Value::from(named.collect::<Map<_, _>>()).to_string()
     }
 

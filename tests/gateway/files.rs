@@ -288,3 +288,31 @@ async fn ranges() {
     let reply = site.ask("HEAD", path, &[("range", "bytes=2-4")]).await;
     assert_eq!((reply.status, reply.header("content-length")), (200, "10"));
 }
+
+/// The page that comes with the project needs nothing from elsewhere and nothing inline, so that a strict
+/// Content-Security-Policy does not break it.
+#[tokio::test]
+async fn the_first_page() {
+    let site = Site::with(&[], |configuration| Configuration {
+        static_path: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/static").into()),
+        ..configuration
+    });
+    let reply = site.get("/").await;
+    let page = reply.text();
+    let mut links = 0;
+    for attribute in ["src=\"", "href=\""] {
+        for link in page.split(attribute).skip(1).map(|rest| rest.split_once('"').unwrap().0) {
+            assert_eq!(site.get(link).await.status, 200, "{link}");
+            links += 1;
+        }
+    }
+    assert!(links >= 3);
+    for inline in ["<style", " style=", "<script>", " onclick=", "javascript:"] {
+        assert!(!page.contains(inline), "{inline}");
+    }
+    let script = site.get("/static/dashboard.js").await;
+    for (name, text) in [("page", page), ("script", script.text()), ("style", site.get("/static/dashboard.css").await.text())] {
+        assert!(!text.contains("://"), "the {name} fetches nothing from elsewhere");
+        assert!(!text.contains("innerHTML"), "what modules say is text, not markup");
+    }
+}

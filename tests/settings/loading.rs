@@ -87,7 +87,7 @@ fn settings_of_the_original() {
     assert_eq!(
         settings.public_json(),
         "{\"fg_color\":\"#EBEBEB\",\"bg_color\":\"#675098\",\"name\":\"Baseline é App\",\
-         \"ports\":{\"queue\":15580,\"pool\":15581,\"fake\":15599,\"wsgi\":15888}}"
+         \"ports\":{\"queue\":15580,\"pool\":15581,\"fake\":15599,\"wsgi\":15888},\"not_there\":null}"
     );
 }
 

@@ -107,7 +107,10 @@ class ParentConnection:
                 raise ConnectionClosed(f"The command stream broke: {error}") from None
             if not data:
                 raise ConnectionClosed("The parent has closed the command stream")
-            self._received.extend(self._commands.feed(data))
+            lines = self._commands.feed(data)
+            self._received.extend(lines)
+            if deadline is not None and not any(lines) and time.monotonic() >= deadline:
+                return None  # whatever comes, as long as it is no line: the time is over
 
     def recv_cmd(self, timeout: float | None = None) -> Any:
         """The next command as it was sent, a dict unless the parent is broken; None when none came within ``timeout``
@@ -234,8 +237,10 @@ class ParentConnection:
             except OSError as error:
                 self._parent_reads_updates = False
                 raise ConnectionClosed(f"The update stream broke: {error}") from None
-            if not _wait(self.update_socket, select.POLLIN | select.POLLOUT, deadline):
+            # Looked at here too: a parent that talks without end is always readable, and never waited for.
+            if time.monotonic() >= deadline:
                 return False
+            _wait(self.update_socket, select.POLLIN | select.POLLOUT, deadline)
 
     def _read_answers(self, deadline: float) -> bool:
         """Reads until every update is answered; False where the deadline comes first."""
@@ -245,8 +250,9 @@ class ParentConnection:
                 return True
             if not self._parent_reads_updates:
                 raise ConnectionClosed("The parent has closed the update stream")
-            if not _wait(self.update_socket, select.POLLIN, deadline):
+            if time.monotonic() >= deadline:
                 return False
+            _wait(self.update_socket, select.POLLIN, deadline)
 
     def _read_available(self) -> None:
         for _ in range(_DRAIN_CHUNKS):

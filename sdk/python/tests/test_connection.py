@@ -103,7 +103,9 @@ class UpdateStreamTest(ConnectionTestCase):
         connection.set_parameters({"parameters": 1}, self=2, b=3)
         connection.unset_parameters(["a", "never"])
         connection.unset_parameters("self")
-        connection.send("nonsense", {"x": 1})
+        with self.assertLogs("shmooze.module", "WARNING"):
+            connection.send("nonsense", {"x": 1})
+            self.assertTrue(connection.settle(10))
         connection.rm()
         parent.wait_finished()
         self.assertEqual(
@@ -256,6 +258,21 @@ class UpdateStreamTest(ConnectionTestCase):
         connection.send("set_parameters", {"parameters": {"a": 2}}, wait=True)
         self.assertEqual(parent.parameters, {"a": 2})
 
+    def test_a_parent_that_talks_without_end_is_not_waited_for_without_end(self) -> None:
+        parent, connection = self.join(read_updates=False)
+        command_stream, update_stream = parent.command_stream, parent.update_stream
+        assert command_stream is not None and update_stream is not None
+        for stream in (command_stream, update_stream):
+            self.in_thread(lambda stream=stream: _talk_without_end(stream))  # type: ignore[misc]
+        self.assertIsNone(connection.recv_line(timeout=0.05))
+        self.assertIsNone(connection.recv_line(timeout=0))
+        connection.set_parameters(a=1)
+        self.assertFalse(connection.settle(0.05))
+        connection.update_timeout = 0.05
+        with self.assertRaises(UpdateTimeout):
+            connection.send("set_parameters", {"parameters": {}}, wait=True)
+        parent.close_streams()
+
 
 class PollerTest(ConnectionTestCase):
     def test_a_handler_function(self) -> None:
@@ -349,6 +366,14 @@ class _Full:
 
     def recv(self, size: int) -> bytes:
         raise BlockingIOError
+
+
+def _talk_without_end(stream: socket.socket) -> None:
+    try:
+        while True:
+            stream.sendall(b"\n" * 65536)
+    except OSError:
+        pass
 
 
 def _read_until_end(stream: socket.socket, lines: list[Any]) -> None:

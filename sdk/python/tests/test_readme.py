@@ -32,9 +32,11 @@ class ReadmeTest(unittest.TestCase):
         self.assertIn("at least one second", parent.command("init", {"seconds": 0})["error"])
         self.assertEqual(parent.command("init", {"seconds": 1}), {"success": True})
         self.assertEqual(parent.parameters, {"title": "Countdown from 1", "left": 1})
-        self.assertEqual(parent.command("do_add", {"seconds": 1}), {"success": True, "result": 2})
+        self.assertEqual(parent.command("do_add", {"seconds": 1}), {"success": True})
         self.assertEqual(parent.command("play"), {"success": True})
         parent.wait_finished()
+        shown = [update["args"]["parameters"]["left"] for update in parent.updates if "args" in update]
+        self.assertEqual(shown, [1, 1, 0])
         self.assertEqual(parent.parameters["left"], 0)
         self.assertEqual(parent.wait_exit(), 0)
 
