@@ -29,9 +29,11 @@ mod parameters;
 mod ports;
 mod task;
 
-pub use ending::{Cause, Ending, Reached};
+pub use ending::{Cause, Ending};
 pub use parameters::Parameters;
 pub use task::{Birth, spawn};
+
+pub use crate::scope::Reached;
 
 use std::sync::Arc;
 
