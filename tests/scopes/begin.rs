@@ -155,7 +155,7 @@ async fn limits_are_set_and_changed() {
 #[tokio::test]
 async fn what_a_module_prints_is_its_own_in_the_journal() {
     let Some(world) = World::new("prints").await else { return };
-    let script = "[ \"$JOURNAL_STREAM\" = \"$(stat -Lc %d:%i /proc/self/fd/1)\" ] || exit 1\n\
+    let script = "[ \"$JOURNAL_STREAM\" = \"$(stat -Lc %d:%i /proc/self/fd/2)\" ] || exit 1\n\
                   echo \"main $uid\"; echo \"<3>failure $uid\" >&2; sh -c \"echo child $uid\"";
     let mut module = world.launch(world.spec(script)).await;
     assert_eq!(module.exited().await, Exit::Status(0), "JOURNAL_STREAM is not that of the output");

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use shmooze::scope::{Exit, Reached, State};
+use shmooze::scope::{End, Exit, Reached, State};
 
-use crate::world::{PATIENCE, World, descriptors, ended, eventually};
+use crate::world::{Module, PATIENCE, World, descriptors, ended, eventually};
 
 /// Launches and ends modules, four at a time, while systemctl(1) does `what`, again and again; some modules live all the while.
-async fn under_load(world: &World, times: usize, what: &[&str]) {
+async fn under_load(world: &World, times: usize, what: &[&[&str]]) {
     let mut old = Vec::new();
     for _ in 0..3 {
         old.push(world.launch(world.spec("exec sleep 1000")).await);
@@ -18,7 +18,10 @@ async fn under_load(world: &World, times: usize, what: &[&str]) {
         for _ in 0..times {
             let manager = if world.root { "--system" } else { "--user" };
             // On the bus it may be cut off itself; that it is done is what counts.
-            let _ = tokio::process::Command::new("systemctl").arg(manager).args(what).status().await.unwrap();
+            for arguments in what {
+                let mut command = tokio::process::Command::new("systemctl");
+                command.arg(manager).args(*arguments).stderr(std::process::Stdio::null()).status().await.unwrap();
+            }
             tokio::time::sleep(Duration::from_millis(150)).await;
         }
     };
@@ -65,20 +68,21 @@ async fn under_load(world: &World, times: usize, what: &[&str]) {
 #[tokio::test]
 async fn daemon_reload_under_load() {
     let Some(world) = World::alone("reload").await else { return };
-    under_load(&world, 10, &["daemon-reload"]).await;
+    under_load(&world, 10, &[&["daemon-reload"]]).await;
 }
 
 #[tokio::test]
 async fn daemon_reexec_under_load() {
     let Some(world) = World::alone("reexec").await else { return };
-    under_load(&world, 10, &["daemon-reexec"]).await;
+    under_load(&world, 10, &[&["daemon-reexec"]]).await;
 }
 
 #[tokio::test]
 async fn a_restart_of_the_bus_under_load() {
     let Some(world) = World::alone("bus").await else { return };
-    // Not `restart`: the bus may also crash, and is started again by its socket.
-    under_load(&world, 4, &["kill", "-s", "KILL", "dbus.service"]).await;
+    // Not `restart`: the bus may also crash, and is started again by its socket, if that is not too often.
+    let unit = "dbus.service";
+    under_load(&world, 4, &[&["reset-failed", unit], &["kill", "-s", "KILL", unit]]).await;
 }
 
 #[tokio::test]
@@ -87,17 +91,33 @@ async fn what_ends_while_there_is_no_bus_is_seen_to_end() {
     let script = "while [ ! -e $dir/go ]; do sleep 0.02; done; exit 5";
     let mut module = world.launch(world.spec(script)).await;
     let mut daemon = world.launch(world.spec("(while [ ! -e $dir/go ]; do sleep 0.02; done) & exit 0")).await;
-    let mut stopped = world.launch(world.spec("exec sleep 1000")).await;
+    let mut obedient = world.launch(world.spec("exec sleep 1000")).await;
+    let mut spec = world.spec("trap '' TERM; touch $dir/up; while :; do sleep 1000; done");
+    spec.terminate = Duration::from_millis(500);
+    let mut stubborn = world.launch(spec).await;
+    eventually("up", || world.file("up").exists()).await;
     assert_eq!(daemon.exited().await, Exit::Status(0));
-    world.systemctl(&["kill", "-s", "KILL", "dbus.service"]);
-    std::fs::write(world.file("go"), "").unwrap();
-    world.stop(&stopped).await;
-    assert_eq!(module.exited().await, Exit::Status(5));
-    for (module, exit) in [(&mut module, Exit::Status(5)), (&mut daemon, Exit::Status(0))] {
-        let end = *tokio::time::timeout(PATIENCE, module.launched.state.wait_for(State::is_gone)).await.unwrap().unwrap();
-        assert_eq!(end.exit(), Some(exit));
-    }
-    assert_eq!(stopped.exited().await, Exit::Signal(15));
-    eventually("forgotten", || stopped.launched.state.borrow().is_gone()).await;
+    let bus = ["dbus.socket", "dbus.service"];
+    assert!(world.systemctl(&["stop", bus[0], bus[1]]).status.success());
+    let blind = async {
+        std::fs::write(world.file("go"), "").unwrap();
+        world.stop(&obedient).await;
+        world.stop(&stubborn).await;
+        [gone(&mut module).await, gone(&mut daemon).await, gone(&mut obedient).await, gone(&mut stubborn).await]
+    };
+    let ends = tokio::time::timeout(PATIENCE, blind).await;
+    assert!(world.systemctl(&["start", bus[0], bus[1]]).status.success());
+    let [module, daemon, obedient, stubborn] = ends.expect("all ends without a bus");
+    assert_eq!(module, ended(Exit::Status(5), Reached::Exit));
+    assert_eq!(daemon, ended(Exit::Status(0), Reached::Exit));
+    assert_eq!(obedient, ended(Exit::Signal(15), Reached::Terminate));
+    assert_eq!(stubborn, ended(Exit::Signal(9), Reached::Kill));
     world.nothing_is_left().await;
+    // And it is business as usual.
+    let mut after = world.launch(world.spec("exit 6")).await;
+    assert_eq!(after.gone(&world).await, ended(Exit::Status(6), Reached::Exit));
+}
+
+async fn gone(module: &mut Module) -> End {
+    module.launched.state.wait_for(State::is_gone).await.unwrap().end().unwrap()
 }

@@ -22,7 +22,8 @@ const DEFAULT_TERMINATE: Duration = Duration::from_secs(90);
 /// Takes over the scopes whose names match `pattern` and that this process does not know.
 pub(super) async fn adopt(house: &Arc<House>, pattern: &str) -> Result<Vec<Listed>, ScopeError> {
     let list = |manager: super::manager::ManagerProxy<'static>| async move {
-        manager.list_units_by_patterns(&["active", "activating", "deactivating", "failed"], &[pattern]).await
+        // Not `activating`: somebody is about to launch it.
+        manager.list_units_by_patterns(&["active", "deactivating", "failed"], &[pattern]).await
     };
     let units = house.bus.call(Repeat::Always, list).await?;
     let mut adopted = Vec::new();
@@ -46,13 +47,14 @@ async fn adopt_unit(house: &Arc<House>, unit: String) -> Result<Option<Listed>, 
         Err(trouble) if trouble.is_no_such_unit() => return Ok(None),
         Err(trouble) => return Err(trouble.into()),
     };
-    let cgroup = Cgroup::new(&path);
+    // A unit without processes may have none, and what is not the unit's own must not be killed.
+    let cgroup = Some(Cgroup::new(&path)).filter(|cgroup| cgroup.is_of_unit(&unit));
     let shard = path.rsplit('/').nth(1).and_then(|slice| name::shard(&service, slice));
     let Ok(place) = house.register.enter_as(uid, &service, unit, Some(shard.unwrap_or(0))) else { return Ok(None) };
-    let main = main_process(&cgroup);
+    let main = cgroup.as_ref().and_then(main_process);
     let pid = main.as_ref().map_or(0, |(pid, _)| *pid);
     let _state = place.launched(pid);
-    let keeper = Keeper::new(Arc::clone(house), place, ear, Some(cgroup), terminate, &[]);
+    let keeper = Keeper::new(Arc::clone(house), place, ear, cgroup, terminate, &[]);
     tokio::spawn(keeper.keep(main.map_or(Main::Ended, |(_, pid_fd)| Main::Adopted(pid_fd))));
     Ok(Some(Listed { uid, service, pid }))
 }

@@ -27,7 +27,7 @@ pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long connecting may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a call is repeated where the manager cannot be reached.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// The pause before the first repetition; doubled each time, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest such pause.
@@ -158,7 +158,20 @@ impl Bus {
     where
         F: Future<Output = zbus::Result<T>>,
     {
-        let give_up = Instant::now() + PATIENCE;
+        self.call_for(PATIENCE, repeat, ask).await
+    }
+
+    /// As [`Bus::call`], with as much `patience`.
+    pub(super) async fn call_for<T, F>(
+        &self,
+        patience: Duration,
+        repeat: Repeat,
+        ask: impl Fn(ManagerProxy<'static>) -> F,
+    ) -> Result<T, Trouble>
+    where
+        F: Future<Output = zbus::Result<T>>,
+    {
+        let give_up = Instant::now() + patience;
         let mut pause = FIRST_PAUSE;
         loop {
             let trouble = match self.call_once(&ask).await {

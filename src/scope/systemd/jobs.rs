@@ -42,8 +42,10 @@ pub(super) const RULES: [&str; 4] = [
 pub(super) struct News {
     /// How the job that started it ended: `done` or why not.
     pub(super) started: Option<String>,
-    /// Whether a job ended after that one: it was told to stop, by whomever.
+    /// Whether a job after that one was done: it was told to stop, by whomever.
     pub(super) stopped: bool,
+    /// How many jobs after that one came to nothing.
+    pub(super) refusals: u32,
     /// What its end is ascribed to, where that is no success (`timeout`, `oom-kill`), and since when.
     pub(super) result: Option<(String, Instant)>,
     /// Whether the manager has forgotten it.
@@ -110,8 +112,16 @@ impl Ears {
             "JobRemoved" => {
                 if let Ok((_, _, unit, result)) = message.body().deserialize::<(u32, OwnedObjectPath, String, String)>() {
                     self.tell(&unit, |news| {
-                        // The first job of a unit that exists only once is the one that starts it.
-                        if news.started.is_none() { news.started = Some(result) } else { news.stopped = true }
+                        if news.started.is_some() {
+                            let done = result == "done";
+                            news.stopped |= done;
+                            news.refusals += u32::from(!done);
+                            return;
+                        }
+                        // The first job of a unit that exists only once is the one that starts it. What was removed before
+                        // was the husk of a refused attempt.
+                        news.started = Some(result);
+                        news.removed = false;
                     });
                 }
             }
@@ -219,6 +229,9 @@ mod tests {
         assert_eq!(ear.news(), News::default());
         ears.hear(&job_removed(UNIT, "done"));
         assert_eq!(ear.news(), News { started: Some("done".into()), ..News::default() });
+        // As 257 answers for a frozen unit.
+        ears.hear(&job_removed(UNIT, "failed"));
+        assert_eq!((ear.news().stopped, ear.news().refusals), (false, 1));
         ears.hear(&job_removed(UNIT, "done"));
         assert!(ear.news().stopped);
     }
@@ -237,12 +250,17 @@ mod tests {
     }
 
     #[test]
-    fn removal() {
+    fn removal_after_the_start() {
         let ears = Arc::new(Ears::default());
         let ear = ears.listen(UNIT);
         let path = OwnedObjectPath::try_from(name::object_path(UNIT)).unwrap();
         let body = (UNIT, path);
-        ears.hear(&signal("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "UnitRemoved", &body));
+        let removed = signal("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "UnitRemoved", &body);
+        // As 252 does for a unit with a property that it does not know.
+        ears.hear(&removed);
+        ears.hear(&job_removed(UNIT, "done"));
+        assert!(!ear.news().removed);
+        ears.hear(&removed);
         assert!(ear.news().removed);
         drop(ear);
         assert!(ears.units().is_empty());

@@ -19,13 +19,20 @@ use super::House;
 use super::cgroup::Cgroup;
 use super::connection::{Repeat, Trouble};
 use super::jobs::{Ear, News};
+use super::manager::ManagerProxy;
 use super::register::Place;
 use crate::settings::ScopeLimit;
 
 /// How long the manager may take to notice that a scope is empty, before it is told.
 const SETTLE: Duration = Duration::from_millis(100);
+/// How long a signal that has arrived may take to be read.
+const HEARD: Duration = Duration::from_millis(20);
 /// How often the processes that a main process left behind are looked at.
 const LINGER: Duration = Duration::from_secs(1);
+/// How often a scope that is being stopped is looked at: somebody may freeze it meanwhile.
+const STOPPING: Duration = Duration::from_millis(250);
+/// How long the manager may be out of reach before this house sends SIGTERM itself.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
 /// How much longer than the scope's own time-out the manager may take to kill what is left, before this house does.
 const KILL_MARGIN: Duration = Duration::from_secs(2);
 /// The longest pause between two attempts to end what does not want to end.
@@ -108,6 +115,10 @@ pub(super) struct Keeper {
     pause: Duration,
     /// When an empty scope whose unit stays is stopped.
     tidy_at: Option<Instant>,
+    /// How often the manager took back that it stops it.
+    refusals: u32,
+    /// Whether the manager has said that it knows no such unit.
+    forgotten: bool,
 }
 
 impl Keeper {
@@ -132,6 +143,8 @@ impl Keeper {
             kill_at: None,
             pause: KILL_MARGIN,
             tidy_at: None,
+            refusals: 0,
+            forgotten: false,
         }
     }
 
@@ -170,22 +183,37 @@ impl Keeper {
             return self.tidy().await;
         }
         self.tidy_at = None;
-        if self.kill_at.is_some_and(|at| at <= now) {
+        let Some(kill_at) = self.kill_at else {
+            return Look::Again(self.exit.map(|_| now + LINGER));
+        };
+        if kill_at <= now {
             self.kill(main).await;
+        } else if self.is_frozen() || self.ear.news().refusals > self.refusals {
+            self.refusals = self.ear.news().refusals;
+            let _ = self.thaw().await;
+            let _ = self.stop_unit(Duration::ZERO).await;
         }
-        let ending = self.exit.is_some() || self.kill_at.is_some();
-        let linger = ending.then(|| Instant::now() + LINGER);
-        Look::Again(self.kill_at.into_iter().chain(linger).min())
+        Look::Again(self.kill_at.map(|at| at.min(Instant::now() + STOPPING)))
     }
 
     fn is_populated(&self) -> bool {
         self.cgroup.as_ref().is_some_and(Cgroup::is_populated)
     }
 
+    fn is_frozen(&self) -> bool {
+        self.cgroup.as_ref().is_some_and(Cgroup::is_frozen)
+    }
+
     /// No process is left but the unit is, or its removal was not heard of.
     async fn tidy(&mut self) -> Look {
-        match self.stop_unit(Repeat::IfNotDelivered).await {
-            Err(trouble) if trouble.is_no_such_unit() => return Look::Gone,
+        match self.stop_unit(Duration::ZERO).await {
+            Err(trouble) if trouble.is_no_such_unit() && self.forgotten => return Look::Gone,
+            Err(trouble) if trouble.is_no_such_unit() => {
+                // What was signalled before this answer has arrived too, but may not have been read yet.
+                self.forgotten = true;
+                self.tidy_at = Some(Instant::now() + HEARD);
+                return Look::Again(self.tidy_at);
+            }
             Ok(()) => {}
             Err(trouble) => {
                 tracing::debug!("{} is empty and cannot be stopped: {trouble:?}", self.place.unit);
@@ -207,16 +235,16 @@ impl Keeper {
         }
         let mut margin = KILL_MARGIN;
         // 257 refuses to stop a frozen unit, and no frozen process sees a SIGTERM.
-        if self.cgroup.as_ref().is_some_and(Cgroup::is_frozen) {
+        if self.is_frozen() {
             let _ = self.thaw().await;
         }
-        let mut asked = self.stop_unit(Repeat::Always).await;
+        let mut asked = self.stop_unit(STOP_PATIENCE).await;
         if let Err(Trouble::Refused { .. }) = &asked
             && asked.as_ref().is_err_and(|trouble| !trouble.is_no_such_unit())
         {
             // As if it had been frozen a moment ago.
             let _ = self.thaw().await;
-            asked = self.stop_unit(Repeat::Always).await;
+            asked = self.stop_unit(STOP_PATIENCE).await;
         }
         if let Err(trouble) = asked {
             if !trouble.is_no_such_unit() {
@@ -249,15 +277,16 @@ impl Keeper {
             main.signal(Signal::KILL);
         }
         let _ = self.thaw().await;
-        let _ = self.stop_unit(Repeat::IfNotDelivered).await;
+        let _ = self.stop_unit(Duration::ZERO).await;
         self.kill_at = Some(Instant::now() + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
-    async fn stop_unit(&self, repeat: Repeat) -> Result<(), Trouble> {
+    async fn stop_unit(&self, patience: Duration) -> Result<(), Trouble> {
         let unit = self.place.unit.as_str();
-        // Nobody else stops it for another reason, and a second stop is none.
-        self.house.bus.call(repeat, |manager| async move { manager.stop_unit(unit, "replace").await }).await.map(|_job| ())
+        let stop = |manager: ManagerProxy<'static>| async move { manager.stop_unit(unit, "replace").await };
+        // Where it is repeated without need, the second stop joins the first.
+        self.house.bus.call_for(patience, Repeat::Always, stop).await.map(|_job| ())
     }
 
     async fn thaw(&self) -> Result<(), Trouble> {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::super::shim::Held;
 use super::super::{Exit, Launched, ScopeError, Spec};
 use super::cgroup::Cgroup;
-use super::connection::{Repeat, Trouble};
+use super::connection::{PATIENCE, Repeat, Trouble};
 use super::jobs::Ear;
 use super::keeper::{Keeper, Main};
 use super::register::Place;
@@ -113,6 +113,7 @@ async fn make(house: &House, spec: &Spec, place: &Place, pid: u32) -> Result<(),
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| system(std::io::Error::other("no process")))?;
     let pid_fd = pidfd_open(process, PidfdFlags::empty()).map_err(|error| system(error.into()))?;
     let unit = place.unit.as_str();
+    let give_up = Instant::now() + PATIENCE;
     let mut repeated = false;
     loop {
         let properties = properties::of(spec, &place.slice, pid, pid_fd.as_fd(), &house.takes);
@@ -134,8 +135,7 @@ async fn make(house: &House, spec: &Spec, place: &Place, pid: u32) -> Result<(),
         let Trouble::NoAnswer(_) = trouble else { return Err((trouble.into(), false)) };
         match house.bus.call(Repeat::Always, |manager| async move { manager.get_unit(unit).await }).await {
             Ok(_) => return Ok(()),
-            // Twice would be no accident.
-            Err(missing) if missing.is_no_such_unit() && !repeated => repeated = true,
+            Err(missing) if missing.is_no_such_unit() && Instant::now() < give_up => repeated = true,
             Err(_) => return Err((trouble.into(), true)),
         }
     }
@@ -165,6 +165,10 @@ async fn started(house: &House, place: &Place, pid: u32, ear: &mut Ear) -> Resul
 }
 
 async fn is_active(house: &House, unit: &str) -> bool {
+    // Asked first: a property of a unit that does not exist would be that of a husk, made for the question.
+    if house.bus.call(Repeat::Always, |manager| async move { manager.get_unit(unit).await }).await.is_err() {
+        return false;
+    }
     let state = house.bus.property(&name::object_path(unit), "org.freedesktop.systemd1.Unit", "ActiveState").await;
     state.is_ok_and(|state| state.downcast_ref::<&str>().is_ok_and(|state| state == "active"))
 }

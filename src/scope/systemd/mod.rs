@@ -158,10 +158,14 @@ impl Scopes for Systemd {
 
     fn freeze(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>> {
         Box::pin(async move {
-            if self.entry(uid).await?.stop.is_cancelled() {
-                return Err(ScopeError::Unsupported("a module that is being ended cannot be frozen"));
+            let stopped = self.entry(uid).await?.stop;
+            let freeze = self.about(uid, Repeat::Always, |manager, unit| async move { manager.freeze_unit(&unit).await });
+            // A manager that stops a unit meanwhile does not answer whoever asked it to freeze it.
+            tokio::select! {
+                biased;
+                () = stopped.cancelled() => Err(ScopeError::Unsupported("a module that is being ended cannot be frozen")),
+                frozen = freeze => frozen,
             }
-            self.about(uid, Repeat::Always, |manager, unit| async move { manager.freeze_unit(&unit).await }).await
         })
     }
 
