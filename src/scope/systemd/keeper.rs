@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::{End, Exceeded, Exit, Reached};
 use super::House;
@@ -27,6 +27,8 @@ use crate::settings::ScopeLimit;
 const SETTLE: Duration = Duration::from_millis(100);
 /// How long a signal that has arrived may take to be read.
 const HEARD: Duration = Duration::from_millis(20);
+/// How long others wait for the manager to forget a scope without processes.
+const TIDY_DEADLINE: Duration = Duration::from_secs(2);
 /// How often the processes that a main process left behind are looked at.
 const LINGER: Duration = Duration::from_secs(1);
 /// How often a scope that is being stopped is looked at: somebody may freeze it meanwhile.
@@ -113,6 +115,8 @@ pub(super) struct Keeper {
     /// When this house kills, and how long it waits to do so again.
     kill_at: Option<Instant>,
     pause: Duration,
+    /// Since when no process lives.
+    empty_since: Option<Instant>,
     /// When an empty scope whose unit stays is stopped.
     tidy_at: Option<Instant>,
     /// How often the manager took back that it stops it.
@@ -142,6 +146,7 @@ impl Keeper {
             killed: false,
             kill_at: None,
             pause: KILL_MARGIN,
+            empty_since: None,
             tidy_at: None,
             refusals: 0,
             forgotten: false,
@@ -173,6 +178,7 @@ impl Keeper {
     async fn look(&mut self, main: &Main) -> Look {
         let now = Instant::now();
         if self.exit.is_some() && !self.is_populated() {
+            self.empty_since.get_or_insert(now);
             if self.ear.news().removed {
                 return Look::Gone;
             }
@@ -182,7 +188,7 @@ impl Keeper {
             }
             return self.tidy().await;
         }
-        self.tidy_at = None;
+        (self.empty_since, self.tidy_at) = (None, None);
         let Some(kill_at) = self.kill_at else {
             return Look::Again(self.exit.map(|_| now + LINGER));
         };
@@ -206,7 +212,8 @@ impl Keeper {
 
     /// No process is left but the unit is, or its removal was not heard of.
     async fn tidy(&mut self) -> Look {
-        match self.stop_unit(Duration::ZERO).await {
+        let stopped = timeout(TIDY_DEADLINE, self.stop_unit(Duration::ZERO)).await;
+        match stopped.unwrap_or_else(|_| Err(Trouble::NoAnswer("not yet".to_owned()))) {
             Err(trouble) if trouble.is_no_such_unit() && self.forgotten => return Look::Gone,
             Err(trouble) if trouble.is_no_such_unit() => {
                 // What was signalled before this answer has arrived too, but may not have been read yet.
@@ -296,15 +303,15 @@ impl Keeper {
 
     fn end(&self) -> End {
         let exit = self.exit.unwrap_or(Exit::Unknown);
-        let (reached, exceeded) = self.judge(&self.ear.news(), Instant::now());
+        let (reached, exceeded) = self.judge(&self.ear.news(), self.empty_since.unwrap_or_else(Instant::now));
         End { exit, reached, exceeded }
     }
 
-    /// How far the ending went, at its end `now`.
-    fn judge(&self, news: &News, now: Instant) -> (Reached, Option<Exceeded>) {
+    /// How far the ending went, whose last process ended at `ended_at`.
+    fn judge(&self, news: &News, ended_at: Instant) -> (Reached, Option<Exceeded>) {
         judge(&Evidence {
             news,
-            now,
+            ended_at,
             terminate: self.terminate,
             mortal: self.mortal,
             stopped_at: self.stopped_at,
@@ -316,7 +323,7 @@ impl Keeper {
 /// What is known of an ending.
 struct Evidence<'a> {
     news: &'a News,
-    now: Instant,
+    ended_at: Instant,
     terminate: Duration,
     mortal: bool,
     stopped_at: Option<Instant>,
@@ -325,8 +332,8 @@ struct Evidence<'a> {
 
 /// The manager says `timeout` where it sent SIGKILL after SIGTERM, and also where a lifetime was over.
 fn judge(evidence: &Evidence<'_>) -> (Reached, Option<Exceeded>) {
-    let Evidence { news, now, terminate, mortal, stopped_at, killed } = *evidence;
-    let lasted = |since: Instant| now.saturating_duration_since(since) >= terminate;
+    let Evidence { news, ended_at, terminate, mortal, stopped_at, killed } = *evidence;
+    let lasted = |since: Instant| ended_at.saturating_duration_since(since) >= terminate;
     let result = news.result.as_ref().map(|(result, since)| (result.as_str(), *since));
     let expired = match result {
         Some(("timeout", since)) => mortal && stopped_at.is_none_or(|stopped| since < stopped),
@@ -370,8 +377,8 @@ mod tests {
         News { result: result.map(|(result, since)| (result.to_owned(), since)), ..News::default() }
     }
 
-    fn evidence(news: &News, now: Instant) -> Evidence<'_> {
-        Evidence { news, now, terminate: TERMINATE, mortal: false, stopped_at: None, killed: false }
+    fn evidence(news: &News, ended_at: Instant) -> Evidence<'_> {
+        Evidence { news, ended_at, terminate: TERMINATE, mortal: false, stopped_at: None, killed: false }
     }
 
     #[test]
