@@ -27,18 +27,21 @@ pub(super) struct Stream {
 }
 
 /// Opens a stream whose lines carry `identifier` as their `SYSLOG_IDENTIFIER`; `None` where journald does not answer.
-pub(super) async fn open(identifier: &str) -> Option<Stream> {
+///
+/// Journald finds the unit of a line by the process that wrote it. Where that has ended already, it takes `unit`, if this
+/// process is root.
+pub(super) async fn open(identifier: &str, unit: &str) -> Option<Stream> {
     // Not the blocking call: it would wait for room in the backlog of a journald that hangs.
     let stream = timeout(DEADLINE, UnixStream::connect(SOCKET)).await.ok()?.ok()?;
-    begin(stream.into_std().ok()?, identifier).ok()
+    begin(stream.into_std().ok()?, identifier, unit).ok()
 }
 
-fn begin(mut stream: StdUnixStream, identifier: &str) -> std::io::Result<Stream> {
+fn begin(mut stream: StdUnixStream, identifier: &str, unit: &str) -> std::io::Result<Stream> {
     let _ = setsockopt(&stream, SndBuf, &BUFFER);
     // Programs do not expect their output not to block.
     stream.set_nonblocking(false)?;
     // Identifier, unit, priority, lines may begin with a priority, and nothing to forward to syslog, kernel or console.
-    stream.write_all(format!("{identifier}\n\n{PRIORITY}\n1\n0\n0\n0\n").as_bytes())?;
+    stream.write_all(format!("{identifier}\n{unit}\n{PRIORITY}\n1\n0\n0\n0\n").as_bytes())?;
     stream.shutdown(Shutdown::Read)?;
     let status = nix::sys::stat::fstat(stream.as_fd()).map_err(std::io::Error::from)?;
     Ok(Stream { output: stream.into(), name: format!("{}:{}", status.st_dev, status.st_ino) })
@@ -56,7 +59,7 @@ mod tests {
     fn the_protocol_of_journald() {
         let (ours, mut journald) = StdUnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let stream = begin(ours, "clock").unwrap();
+        let stream = begin(ours, "clock", "x.scope").unwrap();
         let mut output = File::from(stream.output);
         let metadata = output.metadata().unwrap();
         assert_eq!(stream.name, format!("{}:{}", metadata.dev(), metadata.ino()));
@@ -64,6 +67,6 @@ mod tests {
         drop(output);
         let mut received = String::new();
         journald.read_to_string(&mut received).unwrap();
-        assert_eq!(received, "clock\n\n6\n1\n0\n0\n0\ntick\n");
+        assert_eq!(received, "clock\nx.scope\n6\n1\n0\n0\n0\ntick\n");
     }
 }

@@ -71,7 +71,8 @@ pub(super) async fn live(house: Arc<House>, spec: Spec, place: Place, answer: on
 async fn start(house: &House, mut spec: Spec, place: &Place, ear: &mut Ear) -> Result<(Held, Cgroup), NotStarted> {
     // The manager does one thing at a time: more at once take longer each and make nothing faster.
     let _permit = house.starts.acquire().await;
-    let (output, stream) = journal::open(&spec.type_name).await.map_or((None, None), |it| (Some(it.output), Some(it.name)));
+    let stream = journal::open(&spec.type_name, &place.unit).await;
+    let (output, stream) = stream.map_or((None, None), |it| (Some(it.output), Some(it.name)));
     let mut held = Held::spawn(&house.shim, output).map_err(|error| NotStarted {
         error: ScopeError::System(error.to_string()),
         held: None,
