@@ -8,10 +8,23 @@ use nix::unistd::User as SystemUser;
 use super::{Launch, LaunchError, Launcher};
 use crate::protocol::Uid;
 use crate::scope::{BoxFuture, Launched, Listed, Program, ScopeError, Scopes, Spec, User};
-use crate::settings::{self, Limit, ModuleType, ProcessLimit, Service, Settings, Timeouts};
+use crate::settings::{self, Limit, ModuleType, ProcessLimit, ScopeLimit, Service, Settings, Timeouts};
 
 /// What a module finds in its environment where it is not given the launcher's own.
 const BASE_ENVIRONMENT: [&str; 4] = ["LANG", "LC_ALL", "PATH", "TZ"];
+
+/// What a service manager tells this process and nobody else (`systemd.exec(5)`).
+const PRIVATE_ENVIRONMENT: [&str; 9] = [
+    "FDSTORE",
+    "INVOCATION_ID",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+    "SYSTEMD_EXEC_PID",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
 
 /// Reads the settings and asks a house of scopes.
 #[derive(Clone)]
@@ -19,13 +32,14 @@ pub struct Local {
     settings: Arc<RwLock<Arc<Settings>>>,
     scopes: Arc<dyn Scopes>,
     inherits: bool,
+    part_of: Option<String>,
 }
 
 impl Local {
     /// A launcher whose modules begin with a clean environment.
     #[must_use]
     pub fn new(settings: Arc<Settings>, scopes: Arc<dyn Scopes>) -> Self {
-        Self { settings: Arc::new(RwLock::new(settings)), scopes, inherits: false }
+        Self { settings: Arc::new(RwLock::new(settings)), scopes, inherits: false, part_of: None }
     }
 
     /// Gives modules this process's environment too, as befits a program in the foreground.
@@ -43,6 +57,12 @@ impl Local {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Ends modules with this unit: that of the broker for whom they are launched.
+    #[must_use]
+    pub fn part_of(self, unit: Option<String>) -> Self {
+        Self { part_of: unit, ..self }
+    }
+
     /// Launches an application's own service, under a uid of its own.
     ///
     /// # Errors
@@ -54,7 +74,9 @@ impl Local {
         let mut program = self.program(&app.process, service, service)?;
         program.environment.push(("SHMOOZE_UID".to_owned(), uid.to_string()));
         let terminate = Timeouts::default().terminate;
-        let spec = Spec { uid, service: service.to_owned(), type_name: "app".to_owned(), program, terminate };
+        let limits = scope_limits(&app.process);
+        let part_of = self.part_of.clone();
+        let spec = Spec { uid, service: service.to_owned(), type_name: "app".to_owned(), program, terminate, limits, part_of };
         Ok(self.scopes.launch(spec).await?)
     }
 
@@ -71,6 +93,8 @@ impl Local {
             type_name: launch.type_name,
             program,
             terminate: module_type.timeouts.terminate,
+            limits: scope_limits(&module_type.process),
+            part_of: self.part_of.clone(),
         })
     }
 
@@ -92,7 +116,7 @@ impl Local {
         let mut environment: BTreeMap<String, String> =
             std::env::vars().filter(|(name, _)| self.inherits || BASE_ENVIRONMENT.contains(&name.as_str())).collect();
         // Descriptors and sockets of this process's own service manager are not the module's business.
-        for private in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        for private in PRIVATE_ENVIRONMENT {
             environment.remove(private);
         }
         let account = match &user {
@@ -131,6 +155,12 @@ impl Local {
         }
         Ok(program)
     }
+}
+
+/// The limits that the house sets on the scope.
+fn scope_limits(process: &settings::Process) -> Vec<ScopeLimit> {
+    let scope = |limit: &Limit| if let Limit::Scope(limit) = limit { Some(*limit) } else { None };
+    process.limits.values().filter_map(scope).collect()
 }
 
 /// The user called `name`, or numbered so.

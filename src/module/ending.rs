@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::scope::Exit;
+use crate::scope::{Exit, Reached};
 
 /// Why a module had to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,17 +21,6 @@ pub enum Cause {
     NotConnected,
     /// The service ended before it had started.
     Drained,
-}
-
-/// How far its ending had to go (protocol.md section 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reached {
-    /// Its processes ended by themselves.
-    Exit,
-    /// SIGTERM was needed.
-    Terminate,
-    /// SIGKILL was needed.
-    Kill,
 }
 
 /// How a module ended.

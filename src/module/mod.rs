@@ -30,9 +30,11 @@ mod ports;
 mod stream;
 mod task;
 
-pub use ending::{Cause, Ending, Reached};
+pub use ending::{Cause, Ending};
 pub use parameters::Parameters;
 pub use task::{Birth, spawn};
+
+pub use crate::scope::Reached;
 
 use std::sync::Arc;
 use std::time::SystemTime;

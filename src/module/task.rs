@@ -154,9 +154,7 @@ impl Task {
         let uid = self.birth.uid;
         let mut state = launched.state;
         let by_itself = timeout(self.birth.timeouts.exit, state.wait_for(State::is_gone)).await.is_ok();
-        let mut reached = Reached::Exit;
         if !by_itself {
-            reached = Reached::Terminate;
             while let Err(error) = self.launcher.stop(uid).await {
                 tracing::error!(%uid, "module {} could not be stopped: {error}", uid.short());
                 tokio::time::sleep(self.birth.timeouts.terminate).await;
@@ -164,11 +162,8 @@ impl Task {
             // The house promises this end, however long its processes take to die.
             let _ = state.wait_for(State::is_gone).await;
         }
-        let exit = state.borrow().exit();
-        if !by_itself && exit == Some(Exit::Signal(nix::sys::signal::Signal::SIGKILL as i32)) {
-            reached = Reached::Kill;
-        }
-        Ending { cause, reached, exit }
+        let state = *state.borrow();
+        Ending { cause, reached: state.end().map_or(Reached::Exit, |end| end.reached), exit: state.exit() }
     }
 }
 

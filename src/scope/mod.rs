@@ -8,6 +8,7 @@
 //!
 //! [`Scopes`] is the narrow trait that the launcher needs; each house keeps its promise with other means:
 //!
+//! * [`Systemd`]: a transient scope of systemd's, made before the program's first instruction;
 //! * [`ProcessGroup`]: a session of its own, and a mark in the environment that descendants inherit;
 //! * [`Recording`]: no processes at all, for tests of what is asked of a house.
 //!
@@ -17,10 +18,12 @@ mod process_group;
 mod recording;
 mod shim;
 mod sweep;
+mod systemd;
 
 pub use process_group::ProcessGroup;
 pub use recording::{Call, Recording};
 pub use shim::{Program, User, shim_main};
+pub use systemd::{Systemd, unit_of_process};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,6 +32,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::protocol::Uid;
+use crate::settings::ScopeLimit;
 
 /// A future that a trait object can answer with.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -46,6 +50,10 @@ pub struct Spec {
     pub program: Program,
     /// How long SIGTERM may take before SIGKILL follows.
     pub terminate: Duration,
+    /// Limits of all its processes together; a house that cannot set them does without.
+    pub limits: Vec<ScopeLimit>,
+    /// The unit that the scope ends with: stopped after it, but neither by its failure nor by its restart.
+    pub part_of: Option<String>,
 }
 
 /// How the main process ended.
@@ -83,6 +91,37 @@ impl From<std::process::ExitStatus> for Exit {
     }
 }
 
+/// How far an ending had to go (protocol.md section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reached {
+    /// Its processes ended by themselves.
+    Exit,
+    /// SIGTERM was needed.
+    Terminate,
+    /// SIGKILL was needed, by one of its processes at least.
+    Kill,
+}
+
+/// A limit that ended a scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exceeded {
+    /// The kernel killed for want of memory ([`ScopeLimit::MemoryMax`], [`ScopeLimit::OomPolicy`]).
+    Memory,
+    /// It lived too long ([`ScopeLimit::RuntimeMax`]).
+    Time,
+}
+
+/// How a scope ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// How the main process ended.
+    pub exit: Exit,
+    /// How far whoever stopped it, this house or the system, had to go.
+    pub reached: Reached,
+    /// Which limit it ran into, where one ended it.
+    pub exceeded: Option<Exceeded>,
+}
+
 /// How far a scope has come; it only moves forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -91,7 +130,7 @@ pub enum State {
     /// The main process has ended, others of the scope may live.
     Exited(Exit),
     /// No process is left.
-    Gone(Exit),
+    Gone(End),
 }
 
 impl State {
@@ -100,7 +139,16 @@ impl State {
     pub const fn exit(&self) -> Option<Exit> {
         match self {
             Self::Running => None,
-            Self::Exited(exit) | Self::Gone(exit) => Some(*exit),
+            Self::Exited(exit) | Self::Gone(End { exit, .. }) => Some(*exit),
+        }
+    }
+
+    /// How the scope ended, once it has.
+    #[must_use]
+    pub const fn end(&self) -> Option<End> {
+        match self {
+            Self::Gone(end) => Some(*end),
+            _ => None,
         }
     }
 
@@ -131,6 +179,9 @@ pub enum ScopeError {
         /// The system's reason.
         reason: String,
     },
+    /// The module has a scope already.
+    #[error("module {0} runs already")]
+    Exists(Uid),
     /// There is no such scope, or no longer.
     #[error("no scope of module {0}")]
     NoSuchScope(Uid),
@@ -149,7 +200,7 @@ pub struct Listed {
     pub uid: Uid,
     /// The service that it belongs to.
     pub service: String,
-    /// The main process.
+    /// The main process, or the oldest one of a scope that an earlier process of this program launched.
     pub pid: u32,
 }
 
@@ -160,6 +211,8 @@ pub trait Scopes: Send + Sync + 'static {
 
     /// SIGTERM to every process of the scope, and SIGKILL after the spec's `terminate` to those that are left. Answers at
     /// once; [`Launched::state`] tells the rest. A scope that is gone already is success.
+    ///
+    /// A main process that ends by itself stops nothing: descendants that it left behind live on until this is called.
     fn stop(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>>;
 
     /// Sends a signal to every process of the scope.
@@ -171,8 +224,8 @@ pub trait Scopes: Send + Sync + 'static {
     /// Lets a frozen scope run on.
     fn thaw(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>>;
 
-    /// Changes resource limits of a running scope, by their systemd names (`systemd.resource-control(5)`).
-    fn set_limits(&self, uid: Uid, limits: Vec<(String, String)>) -> BoxFuture<'_, Result<(), ScopeError>>;
+    /// Changes limits of a running scope.
+    fn set_limits(&self, uid: Uid, limits: Vec<ScopeLimit>) -> BoxFuture<'_, Result<(), ScopeError>>;
 
     /// All scopes that are not gone.
     fn list(&self) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>>;

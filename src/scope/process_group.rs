@@ -16,8 +16,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::shim::Held;
 use super::sweep::Sweeper;
-use super::{BoxFuture, Exit, Launched, Listed, ScopeError, Scopes, Spec, State};
+use super::{BoxFuture, End, Exit, Launched, Listed, Reached, ScopeError, Scopes, Spec, State};
 use crate::protocol::Uid;
+use crate::settings::ScopeLimit;
 
 /// How often lingering processes are looked for, until none is left.
 const LINGER: Duration = Duration::from_millis(50);
@@ -66,9 +67,13 @@ impl ProcessGroup {
 impl Scopes for ProcessGroup {
     fn launch(&self, spec: Spec) -> BoxFuture<'_, Result<Launched, ScopeError>> {
         Box::pin(async move {
-            let held = Held::spawn(&self.shim).map_err(|error| ScopeError::System(error.to_string()))?;
+            let mut held = Held::spawn(&self.shim, None).map_err(|error| ScopeError::System(error.to_string()))?;
             let pid = held.pid;
-            let child = held.release(&spec.program).await?;
+            if let Err(error) = held.release(&spec.program).await {
+                let _ = held.give_up().wait().await;
+                return Err(error);
+            }
+            let child = held.give_up();
             let (state_sender, state) = watch::channel(State::Running);
             let (requests, requested) = mpsc::channel(4);
             let listed = Listed { uid: spec.uid, service: spec.service, pid };
@@ -81,12 +86,13 @@ impl Scopes for ProcessGroup {
                 sweeper: self.sweeper.clone(),
                 state: state_sender,
                 kill_at: None,
+                reached: Reached::Exit,
             };
             let scopes = Arc::clone(&self.scopes);
             tokio::spawn(async move {
-                let (uid, state, exit) = keeper.keep(child, requested).await;
+                let (uid, state, end) = keeper.keep(child, requested).await;
                 scopes.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
-                state.send_replace(State::Gone(exit));
+                state.send_replace(State::Gone(end));
             });
             Ok(Launched { pid, state })
         })
@@ -113,7 +119,7 @@ impl Scopes for ProcessGroup {
         self.kill(uid, Signal::SIGCONT as i32)
     }
 
-    fn set_limits(&self, _uid: Uid, _limits: Vec<(String, String)>) -> BoxFuture<'_, Result<(), ScopeError>> {
+    fn set_limits(&self, _uid: Uid, _limits: Vec<ScopeLimit>) -> BoxFuture<'_, Result<(), ScopeError>> {
         Box::pin(async { Err(ScopeError::Unsupported("limits of a running module need systemd")) })
     }
 
@@ -137,11 +143,13 @@ struct Keeper {
     state: watch::Sender<State>,
     /// When SIGKILL follows; set by the first stop.
     kill_at: Option<Instant>,
+    /// How far it had to go with a process that lived.
+    reached: Reached,
 }
 
 impl Keeper {
     /// Returns when no process is left.
-    async fn keep(mut self, mut child: Child, mut requested: mpsc::Receiver<Request>) -> (Uid, watch::Sender<State>, Exit) {
+    async fn keep(mut self, mut child: Child, mut requested: mpsc::Receiver<Request>) -> (Uid, watch::Sender<State>, End) {
         let exit = loop {
             tokio::select! {
                 status = child.wait() => break status.map_or(Exit::Unknown, Exit::from),
@@ -157,7 +165,7 @@ impl Keeper {
                 () = tokio::time::sleep(LINGER) => {}
             }
         }
-        (self.uid, self.state, exit)
+        (self.uid, self.state, End { exit, reached: self.reached, exceeded: None })
     }
 
     async fn obey(&mut self, request: Request) {
@@ -165,25 +173,34 @@ impl Keeper {
             Request::Stop if self.kill_at.is_some() => {}
             Request::Stop => {
                 self.kill_at = Some(Instant::now() + self.terminate);
-                self.signal(Signal::SIGTERM as i32).await;
+                if self.signal(Signal::SIGTERM as i32).await {
+                    self.reached = Reached::Terminate;
+                }
                 // One that is stopped or frozen gets to see it.
                 self.signal(Signal::SIGCONT as i32).await;
             }
-            Request::Signal(signal) => self.signal(signal).await,
+            Request::Signal(signal) => {
+                self.signal(signal).await;
+            }
         }
     }
 
     /// Again and again until none is left, since one may fork while it is looked for.
     async fn kill_all(&mut self) {
-        self.signal(Signal::SIGKILL as i32).await;
+        if self.signal(Signal::SIGKILL as i32).await {
+            self.reached = Reached::Kill;
+        }
         self.kill_at = Some(Instant::now() + LINGER);
     }
 
-    async fn signal(&self, signal: i32) {
-        let Ok(signal) = Signal::try_from(signal) else { return };
+    /// Whether there was anybody to signal.
+    async fn signal(&self, signal: i32) -> bool {
+        let Ok(signal) = Signal::try_from(signal) else { return false };
+        let mut reached = false;
         for pid in self.sweeper.members(self.uid, self.session).await {
-            let _ = kill(Pid::from_raw(pid), signal);
+            reached |= kill(Pid::from_raw(pid), signal).is_ok();
         }
+        reached
     }
 }
 

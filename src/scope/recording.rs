@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::{BoxFuture, Launched, Listed, ScopeError, Scopes, Spec, State};
 use crate::protocol::Uid;
+use crate::settings::ScopeLimit;
 
 /// What was asked of the house.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub enum Call {
     /// [`Scopes::thaw`].
     Thaw(Uid),
     /// [`Scopes::set_limits`].
-    SetLimits(Uid, Vec<(String, String)>),
+    SetLimits(Uid, Vec<ScopeLimit>),
 }
 
 /// Records calls; a launched scope runs until the test ends it.
@@ -109,7 +110,7 @@ impl Scopes for Recording {
         self.record(Call::Thaw(uid))
     }
 
-    fn set_limits(&self, uid: Uid, limits: Vec<(String, String)>) -> BoxFuture<'_, Result<(), ScopeError>> {
+    fn set_limits(&self, uid: Uid, limits: Vec<ScopeLimit>) -> BoxFuture<'_, Result<(), ScopeError>> {
         self.record(Call::SetLimits(uid, limits))
     }
 

@@ -13,11 +13,11 @@
 //! same however large it is: user and limits are set here and not between its fork and exec.
 
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command as StdCommand, Stdio};
+use std::process::{Command as StdCommand, ExitStatus, Stdio};
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
@@ -73,14 +73,15 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Forks a shim. What it prints later, as the program, goes where this process's standard error goes.
-    pub(super) fn spawn(shim: &Path) -> std::io::Result<Self> {
+    /// Forks a shim. What it prints later, as the program, goes to `output`, else where this process's standard error goes.
+    pub(super) fn spawn(shim: &Path, output: Option<OwnedFd>) -> std::io::Result<Self> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
+        let output = output.map_or_else(|| std::io::stderr().as_fd().try_clone_to_owned(), Ok)?;
         let child = Command::new(shim)
-            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-            .stdout(Stdio::from(std::io::stderr().as_fd().try_clone_to_owned()?))
-            .stderr(Stdio::inherit())
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::from(output.try_clone()?))
+            .stderr(Stdio::from(output))
             .env_clear()
             .spawn()
             .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", shim.display())))?;
@@ -88,8 +89,13 @@ impl Held {
         Ok(Self { child, pid, gate: UnixStream::from_std(ours)? })
     }
 
+    /// Whether the child has ended, and how. Until this or [`Held::give_up`] asks, its number belongs to nobody else.
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
     /// Lets the child become `program`; answers when it has.
-    pub(super) async fn release(mut self, program: &Program) -> Result<Child, ScopeError> {
+    pub(super) async fn release(&mut self, program: &Program) -> Result<(), ScopeError> {
         let system = |error: std::io::Error| ScopeError::System(format!("the shim does not answer: {error}"));
         // In one piece, so that the child is woken once.
         let mut message = vec![0; 4];
@@ -100,10 +106,14 @@ impl Held {
         let mut reason = String::new();
         self.gate.read_to_string(&mut reason).await.map_err(system)?;
         if reason.is_empty() {
-            return Ok(self.child);
+            return Ok(());
         }
-        let _ = self.child.wait().await;
         Err(ScopeError::Execute { program: program.command.first().cloned().unwrap_or_default(), reason })
+    }
+
+    /// The child. One that was not released ends by itself: its gate is closed.
+    pub(super) fn give_up(self) -> Child {
+        self.child
     }
 }
 

@@ -1,0 +1,164 @@
+//! The control group of a scope, as the kernel shows it: the truth about which processes live.
+//!
+//! Read from `/sys/fs/cgroup` (cgroups(7), version 2), where a read costs some microseconds and waits for nobody.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// Where version 2 is mounted, alone or beside version 1.
+const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+
+/// One control group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cgroup {
+    /// Its path below the mount.
+    path: String,
+    directory: PathBuf,
+}
+
+impl Cgroup {
+    /// The control group called `path`, as the manager or `/proc` names it.
+    pub(super) fn new(path: &str) -> Self {
+        let mount = MOUNTS.iter().map(Path::new).find(|mount| mount.join("cgroup.procs").exists());
+        let directory = mount.unwrap_or_else(|| Path::new(MOUNTS[0])).join(path.trim_start_matches('/'));
+        Self { path: path.to_owned(), directory }
+    }
+
+    /// That of a living process.
+    pub(super) fn of_process(pid: u32) -> io::Result<Self> {
+        path_of(pid).map(|path| Self::new(&path))
+    }
+
+    /// Whether it is that of the unit itself and not one below or above.
+    pub(super) fn is_of_unit(&self, unit: &str) -> bool {
+        self.path.rsplit('/').next() == Some(unit)
+    }
+
+    /// Whether it is `other` or below.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        Path::new(&self.path).starts_with(&other.path)
+    }
+
+    /// Whether a process lives in it or below. One that does not exist has none.
+    pub(super) fn is_populated(&self) -> bool {
+        self.event("populated")
+    }
+
+    /// Whether all its processes are frozen.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.event("frozen")
+    }
+
+    fn event(&self, name: &str) -> bool {
+        let events = std::fs::read_to_string(self.directory.join("cgroup.events")).unwrap_or_default();
+        events.lines().any(|line| line.strip_prefix(name) == Some(" 1"))
+    }
+
+    /// The processes in it and below.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        let mut processes = Vec::new();
+        let mut directories = vec![self.directory.clone()];
+        while let Some(directory) = directories.pop() {
+            let procs = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            processes.extend(procs.lines().filter_map(|pid| pid.parse::<u32>().ok()));
+            let below = std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+            directories.extend(below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+        }
+        processes
+    }
+
+    /// The process that has lived longest.
+    pub(super) fn oldest(&self) -> Option<u32> {
+        self.processes().into_iter().filter_map(|pid| Some((started(pid)?, pid))).min().map(|(_, pid)| pid)
+    }
+
+    /// Sends a signal to every process, one after the other: one that forks meanwhile may leave a child without it.
+    pub(super) fn signal(&self, signal: Signal) {
+        for pid in self.processes() {
+            let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
+            let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { continue };
+            // The number may have gone to another process before it was opened; what is opened stays the same.
+            if Self::of_process(pid).is_ok_and(|now| now.is_within(self)) {
+                let _ = pidfd_send_signal(process, signal);
+            }
+        }
+    }
+
+    /// SIGKILL to every process at once, frozen and forking ones included.
+    pub(super) fn kill(&self) {
+        // `cgroup.kill` came with Linux 5.14.
+        if self.directory.exists() && std::fs::write(self.directory.join("cgroup.kill"), "1").is_err() {
+            self.signal(Signal::KILL);
+        }
+    }
+}
+
+/// The unit that holds a process: the innermost service or scope of its control group. `None` where there is none.
+pub fn unit_of_process(pid: u32) -> Option<String> {
+    let path = path_of(pid).ok()?;
+    let mut parts = path.rsplit('/');
+    parts.find(|part| part.ends_with(".service") || part.ends_with(".scope")).map(str::to_owned)
+}
+
+/// The path of a process's control group of version 2.
+fn path_of(pid: u32) -> io::Result<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
+    let path = path.ok_or_else(|| io::Error::other("this system has no control groups of version 2"))?;
+    // As of a process that has outlived its group, which only a zombie does.
+    Ok(path.trim_end_matches(" (deleted)").to_owned())
+}
+
+/// When a process was started, in clock ticks since boot; `None` for a zombie.
+fn started(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, so count from its end: the state is field 3, the start field 22.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    if state == "Z" || state == "X" { None } else { fields.nth(18)?.parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_unit_itself() {
+        let cgroup = Cgroup::new("/shmooze.slice/shmooze-queue.slice/shmooze-queue-a-1.scope");
+        assert!(cgroup.is_of_unit("shmooze-queue-a-1.scope"));
+        assert!(!cgroup.is_of_unit("shmooze-queue.slice"));
+        assert!(!Cgroup::new("/a.scope/below").is_of_unit("a.scope"));
+        assert!(!Cgroup::new("/").is_of_unit("a.scope"));
+    }
+
+    #[test]
+    fn one_that_does_not_exist_is_empty() {
+        let cgroup = Cgroup::new("/no-such-group.scope");
+        assert!(!cgroup.is_populated() && !cgroup.is_frozen());
+        assert_eq!((cgroup.processes(), cgroup.oldest()), (Vec::new(), None));
+        cgroup.signal(Signal::TERM);
+        cgroup.kill();
+    }
+
+    #[test]
+    fn what_lies_in_a_directory_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = std::process::id();
+        let cgroup = Cgroup { path: "/x".into(), directory: directory.path().to_owned() };
+        std::fs::write(directory.path().join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
+        std::fs::write(directory.path().join("cgroup.procs"), "1\n").unwrap();
+        std::fs::create_dir(directory.path().join("below")).unwrap();
+        std::fs::write(directory.path().join("below/cgroup.procs"), format!("{own}\n4294967295\n")).unwrap();
+        assert!(cgroup.is_populated() && !cgroup.is_frozen());
+        assert_eq!(cgroup.processes(), [1, own, u32::MAX]);
+        assert_eq!(cgroup.oldest(), Some(1));
+    }
+
+    #[test]
+    fn start_times_grow() {
+        assert!(started(1) < started(std::process::id()));
+        assert_eq!(started(u32::MAX), None);
+    }
+}

@@ -1,0 +1,210 @@
+//! Names of units: they read well, and service and module can be read back from them.
+//!
+//! ```text
+//!   shmooze.slice
+//!   └─ shmooze-queue.slice                       the service's first 200 scopes
+//!      ├─ shmooze-queue-youtube-1b9d6bcd-….scope
+//!      └─ shmooze-queue-1.slice                  … and the next, and so on
+//! ```
+//!
+//! A dash in the name of a slice is a step down the hierarchy, so one in the name of a service is escaped as
+//! systemd-escape(1) does it. Nothing reads a type back, so it keeps its dashes.
+
+use std::fmt::Write as _;
+
+use crate::protocol::Uid;
+
+/// What the name of every unit begins with.
+const PREFIX: &str = "shmooze-";
+const SUFFIX: &str = ".scope";
+/// Bytes of the longest name that systemd takes (`UNIT_NAME_MAX`).
+const LONGEST: usize = 255;
+/// Characters of an identifier.
+const UID_LENGTH: usize = 36;
+
+/// Matches the names of all scopes of this project (a pattern of glob(7)).
+pub(super) const PATTERN: &str = "shmooze-*.scope";
+
+/// The name of a module's scope. Too long a type loses its end; the identifier makes the name unique all the same.
+pub(super) fn scope(service: &str, type_name: &str, uid: Uid) -> String {
+    let service = escape(service, "", LONGEST);
+    let room = LONGEST.saturating_sub(PREFIX.len() + service.len() + 2 + UID_LENGTH + SUFFIX.len());
+    let type_name = escape(type_name, "-", room);
+    format!("{PREFIX}{service}-{type_name}-{uid}{SUFFIX}")
+}
+
+/// Matches the name of one module's scope, whatever its service and type.
+pub(super) fn pattern_of(uid: Uid) -> String {
+    format!("{PREFIX}*-{uid}{SUFFIX}")
+}
+
+/// The name of a slice of a service; shard 0 is the slice that holds the others.
+pub(super) fn slice(service: &str, shard: usize) -> String {
+    let service = escape(service, "", LONGEST);
+    if shard == 0 { format!("{PREFIX}{service}.slice") } else { format!("{PREFIX}{service}-{shard}.slice") }
+}
+
+/// Which slice of a service one is, by its name.
+pub(super) fn shard(service: &str, slice: &str) -> Option<usize> {
+    let service = escape(service, "", LONGEST);
+    match slice.strip_prefix(PREFIX)?.strip_prefix(&service)?.strip_suffix(".slice")? {
+        "" => Some(0),
+        shard => shard.strip_prefix('-')?.parse().ok(),
+    }
+}
+
+/// Service and module of a scope's name.
+pub(super) fn parse(unit: &str) -> Option<(String, Uid)> {
+    let name = unit.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    let (rest, uid) = name.split_at_checked(name.len().checked_sub(UID_LENGTH)?)?;
+    let (service, _type) = rest.strip_suffix('-')?.split_once('-')?;
+    Some((unescape(service)?, uid.parse().ok()?))
+}
+
+/// The object path of a unit on the bus.
+pub(super) fn object_path(unit: &str) -> String {
+    let mut path = String::from(UNITS);
+    for byte in unit.bytes() {
+        if byte.is_ascii_alphanumeric() && !(path.len() == UNITS.len() && byte.is_ascii_digit()) {
+            path.push(byte.into());
+        } else {
+            let _ = write!(path, "_{byte:02x}");
+        }
+    }
+    path
+}
+
+/// The unit of an object path.
+pub(super) fn unit_of_object_path(path: &str) -> Option<String> {
+    decode(path.strip_prefix(UNITS)?, "_")
+}
+
+const UNITS: &str = "/org/freedesktop/systemd1/unit/";
+
+/// As `unit_name_escape` of systemd for text that is no path; characters of `kept` stay as they are.
+fn escape(text: &str, kept: &str, room: usize) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        let before = escaped.len();
+        if byte.is_ascii_alphanumeric() || b":_.".contains(&byte) || kept.as_bytes().contains(&byte) {
+            escaped.push(byte.into());
+        } else {
+            let _ = write!(escaped, "\\x{byte:02x}");
+        }
+        if escaped.len() > room {
+            escaped.truncate(before);
+            break;
+        }
+    }
+    escaped
+}
+
+fn unescape(text: &str) -> Option<String> {
+    decode(text, "\\x")
+}
+
+/// Turns each `mark` and the two hexadecimal digits after it into the byte that they stand for.
+fn decode(text: &str, mark: &str) -> Option<String> {
+    let mut pieces = text.split(mark);
+    let mut decoded = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        let (digits, rest) = piece.split_at_checked(2)?;
+        decoded.push(u8::from_str_radix(digits, 16).ok()?);
+        decoded.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UID: &str = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed";
+
+    fn uid() -> Uid {
+        UID.parse().unwrap()
+    }
+
+    #[test]
+    fn read_well() {
+        assert_eq!(scope("queue", "youtube", uid()), format!("shmooze-queue-youtube-{UID}.scope"));
+        assert_eq!(scope("queue", "clock-radio", uid()), format!("shmooze-queue-clock-radio-{UID}.scope"));
+        assert_eq!(slice("queue", 0), "shmooze-queue.slice");
+        assert_eq!(slice("queue", 3), "shmooze-queue-3.slice");
+        for number in [0, 1, 17] {
+            assert_eq!(shard("my-queue", &slice("my-queue", number)), Some(number));
+        }
+        assert_eq!(shard("queue", "shmooze-pool.slice"), None);
+        assert_eq!(shard("queue", "shmooze-queue-x.slice"), None);
+    }
+
+    #[test]
+    fn a_dash_in_a_service_is_no_step_down() {
+        // As `systemd-escape my-queue` writes it.
+        assert_eq!(slice("my-queue", 0), r"shmooze-my\x2dqueue.slice");
+        assert_eq!(scope("my-queue", "clock", uid()), format!(r"shmooze-my\x2dqueue-clock-{UID}.scope"));
+        assert_eq!(parse(&scope("my-queue", "clock", uid())), Some(("my-queue".into(), uid())));
+    }
+
+    #[test]
+    fn whatever_a_type_is_called_the_name_is_one_that_systemd_takes() {
+        assert_eq!(scope("pool", "a b/ä@%", uid()), format!(r"shmooze-pool-a\x20b\x2f\xc3\xa4\x40\x25-{UID}.scope"));
+        let long = scope("pool", &"x".repeat(300), uid());
+        assert_eq!((long.len(), parse(&long)), (255, Some(("pool".into(), uid()))));
+        // Not in the middle of an escape.
+        let long = scope("pool", &"ä".repeat(300), uid());
+        assert!(
+            long.len() <= 255 && long.ends_with(&format!(r"\xa4-{UID}.scope")) || long.ends_with(&format!(r"\xc3-{UID}.scope"))
+        );
+    }
+
+    #[test]
+    fn others_are_not_ours() {
+        for name in [
+            "",
+            ".scope",
+            "shmooze-.scope",
+            "session-1.scope",
+            "shmooze-queue.slice",
+            UID,
+            &format!("shmooze-{UID}.scope"),
+            &format!("shmooze--{UID}.scope"),
+            &format!("shmooze-queue-{UID}.scope"),
+            &format!("shmooze-queue-clock-{}.scope", UID.to_uppercase()),
+            &format!(r"shmooze-qu\x2-clock-{UID}.scope"),
+            &format!(r"shmooze-qu\xzz-clock-{UID}.scope"),
+            &format!(r"shmooze-qu\xff-clock-{UID}.scope"),
+            &format!("shmooze-queue-clockä{}.scope", &UID[1..]),
+        ] {
+            assert_eq!(parse(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn patterns_match() {
+        assert_eq!(pattern_of(uid()), format!("shmooze-*-{UID}.scope"));
+    }
+
+    #[test]
+    fn object_paths() {
+        let path = "/org/freedesktop/systemd1/unit/shmooze_2dqueue_2da_5cx20_2d1_2escope";
+        assert_eq!(object_path(r"shmooze-queue-a\x20-1.scope"), path);
+        assert_eq!(unit_of_object_path(path).as_deref(), Some(r"shmooze-queue-a\x20-1.scope"));
+        assert_eq!(object_path("1a.scope"), "/org/freedesktop/systemd1/unit/_31a_2escope");
+        assert_eq!(unit_of_object_path("/org/freedesktop/systemd1/unit/a_2"), None);
+        assert_eq!(unit_of_object_path("/org/freedesktop/systemd1/job/1"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_valid_and_read_back(service in "[a-z][a-z0-9_-]{0,31}", type_name in ".{1,80}") {
+            let name = scope(&service, &type_name, uid());
+            prop_assert!(name.len() <= 255);
+            prop_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\".contains(&byte)));
+            prop_assert_eq!(unit_of_object_path(&object_path(&name)), Some(name.clone()));
+            prop_assert_eq!(parse(&name), Some((service, uid())));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The properties of a transient scope.
+
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use zbus::{Fd, Variant};
+
+use super::super::Spec;
+use super::manager::Property;
+use crate::settings::{PropertyValue, ScopeLimit};
+
+const PID_FDS: &str = "PIDFDs";
+const OOM_POLICY: &str = "OOMPolicy";
+
+/// Which properties this manager takes. Assumed until it refuses one: its version tells less, since distributions
+/// carry features back.
+#[derive(Debug)]
+pub(super) struct Takes {
+    /// `PIDFDs`, from 255 on.
+    pid_fds: AtomicBool,
+    /// `OOMPolicy` of a scope, from 252.6 on.
+    oom_policy: AtomicBool,
+}
+
+impl Default for Takes {
+    fn default() -> Self {
+        Self { pid_fds: AtomicBool::new(true), oom_policy: AtomicBool::new(true) }
+    }
+}
+
+impl Takes {
+    /// Learns from a refusal that names the property which this manager does not know. Answers whether that helps, that is
+    /// whether the same call would be another one now.
+    pub(super) fn learn(&self, sent: &[Property<'_>], refusal: &str) -> bool {
+        for (name, taken) in [(PID_FDS, &self.pid_fds), (OOM_POLICY, &self.oom_policy)] {
+            if refusal.contains(name) && sent.iter().any(|(sent, _)| *sent == name) {
+                taken.store(false, Ordering::Relaxed);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The properties of a scope for `spec` in `slice` around the process `pid`, which `pid_fd` refers to.
+pub(super) fn of<'a>(spec: &'a Spec, slice: &'a str, pid: u32, pid_fd: BorrowedFd<'a>, takes: &Takes) -> Vec<Property<'a>> {
+    let process = if takes.pid_fds.load(Ordering::Relaxed) {
+        (PID_FDS, Variant::from(vec![Fd::from(pid_fd)]))
+    } else {
+        // The child is not waited for before it has its scope, so its number is not given to another.
+        ("PIDs", Variant::from(vec![pid]))
+    };
+    let mut properties = vec![
+        process,
+        ("Slice", slice.into()),
+        ("Description", description(spec).into()),
+        // One that had to be killed would stay behind as failed.
+        ("CollectMode", "inactive-or-failed".into()),
+        ("TimeoutStopUSec", Variant::U64(u64::try_from(spec.terminate.as_micros()).unwrap_or(u64::MAX))),
+    ];
+    if let Some(unit) = &spec.part_of {
+        // Stopped with that unit, after it: so its own ending of its modules comes first. `After` would wait for a unit
+        // that is still starting, which waits for its first module.
+        properties.extend([("PartOf", vec![unit.as_str()].into()), ("Before", vec![unit.as_str()].into())]);
+    }
+    properties.extend(limits(&spec.limits).filter(|(name, _)| *name != OOM_POLICY || takes.oom_policy.load(Ordering::Relaxed)));
+    properties
+}
+
+/// The properties that set `limits`.
+pub(super) fn limits(limits: &[ScopeLimit]) -> impl Iterator<Item = Property<'_>> {
+    limits.iter().map(|limit| {
+        let (name, value) = limit.property();
+        let value = match value {
+            PropertyValue::U64(value) => value.into(),
+            PropertyValue::U32(value) => value.into(),
+            PropertyValue::Str(value) => value.into(),
+        };
+        (name, value)
+    })
+}
+
+fn description(spec: &Spec) -> String {
+    format!("shmooze module {} {} of {}", spec.type_name, spec.uid, spec.service)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+    use std::time::Duration;
+
+    use super::super::super::Program;
+    use super::*;
+    use crate::settings::{Amount, OomPolicy, Permyriad};
+
+    const UID: &str = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed";
+
+    fn spec() -> Spec {
+        Spec {
+            uid: UID.parse().unwrap(),
+            service: "queue".into(),
+            type_name: "clock".into(),
+            program: Program::default(),
+            terminate: Duration::from_millis(1500),
+            limits: Vec::new(),
+            part_of: None,
+        }
+    }
+
+    /// Names, signatures and values as text.
+    fn shown(spec: &Spec, takes: &Takes) -> Vec<String> {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let properties = of(spec, "shmooze-queue.slice", 7, file.as_fd(), takes);
+        properties
+            .iter()
+            .map(|(name, value)| {
+                // The number of a descriptor is not known beforehand.
+                let text = if *name == PID_FDS { String::new() } else { format!(" {value}") };
+                format!("{name} {}{text}", value.value_signature())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn of_a_plain_module() {
+        let mut expected = vec![
+            "PIDFDs ah".to_owned(),
+            "Slice s \"shmooze-queue.slice\"".to_owned(),
+            format!("Description s \"shmooze module clock {UID} of queue\""),
+            "CollectMode s \"inactive-or-failed\"".to_owned(),
+            "TimeoutStopUSec t uint64 1500000".to_owned(),
+        ];
+        let takes = Takes::default();
+        assert_eq!(shown(&spec(), &takes), expected);
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let spec = spec();
+        let sent = of(&spec, "s", 7, file.as_fd(), &takes);
+        assert!(takes.learn(&sent, "Cannot set property PIDFDs, or unknown property."));
+        expected[0] = "PIDs au [uint32 7]".into();
+        assert_eq!(shown(&spec, &takes), expected);
+    }
+
+    #[test]
+    fn with_a_unit_that_it_ends_with() {
+        let spec = Spec { part_of: Some("shmooze-queue.service".into()), ..spec() };
+        let shown = shown(&spec, &Takes::default());
+        assert_eq!(shown[5..], ["PartOf as [\"shmooze-queue.service\"]", "Before as [\"shmooze-queue.service\"]"]);
+    }
+
+    #[test]
+    fn with_limits() {
+        let limits = vec![
+            ScopeLimit::MemoryMax(Amount::Units(1 << 20)),
+            ScopeLimit::TasksMax(Amount::Share(Permyriad(10_000))),
+            ScopeLimit::CpuQuota(Permyriad(5000)),
+            ScopeLimit::RuntimeMax(Some(Duration::from_secs(2))),
+            ScopeLimit::OomPolicy(OomPolicy::Kill),
+        ];
+        let spec = Spec { limits, ..spec() };
+        let takes = Takes::default();
+        let mut expected = vec![
+            "MemoryMax t uint64 1048576",
+            "TasksMaxScale u uint32 4294967295",
+            "CPUQuotaPerSecUSec t uint64 500000",
+            "RuntimeMaxUSec t uint64 2000000",
+            "OOMPolicy s \"kill\"",
+        ];
+        assert_eq!(shown(&spec, &takes)[5..], expected);
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let sent = of(&spec, "s", 7, file.as_fd(), &takes);
+        assert!(takes.learn(&sent, "Cannot set property OOMPolicy, or unknown property."));
+        expected.pop();
+        assert_eq!(shown(&spec, &takes)[5..], expected);
+    }
+
+    #[test]
+    fn learns_only_what_helps() {
+        let takes = Takes::default();
+        let sent = [("PIDs", Variant::from(vec![7_u32])), ("Slice", "a".into())];
+        assert!(!takes.learn(&sent, "Cannot set property PIDFDs, or unknown property."), "it was not sent");
+        assert!(!takes.learn(&sent, "Cannot set property Slice, or unknown property."), "it cannot be left out");
+    }
+}

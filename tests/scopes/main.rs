@@ -1,0 +1,13 @@
+//! The house of systemd against a real manager: run inside a booted system as root, or as a user with a user manager.
+//!
+//! Where no manager answers, each test says so and is skipped; with `SHMOOZE_REQUIRE_SYSTEMD=1` it fails.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod begin;
+mod crowd;
+mod end;
+mod escape;
+mod latency;
+mod trouble;
+mod world;
