@@ -1,0 +1,289 @@
+//! A machine as a whole Debian, emulated by qemu.
+//!
+//! ```text
+//!   roots/SUITE-emulated-HASH/disk.ext4            as built, never written
+//!   └ roots/SUITE-booted-HASH/disk.qcow2 + state   as it was right after a boot, with all of its memory
+//!     └ run/ID/disk.qcow2                          this machine's
+//! ```
+//!
+//! An emulated processor boots in a quarter of a minute at best, so a machine does not start by booting but from the saved
+//! state. From then on it is a machine like any: it reboots, and after a power cut it boots from its disk.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use crate::backend::Backend;
+use crate::cache::{self, Cached};
+use crate::host::{guarded, spawn};
+use crate::monitor::Monitor;
+use crate::running::Process;
+use crate::scratch::Scratch;
+use crate::{Kind, Outcome, agent};
+
+/// How long a boot may take; about 20 s where nothing else runs.
+const BOOT: Duration = Duration::from_secs(600);
+
+/// What the agent writes to the console when it listens.
+const READY: &str = "test-agent: ready";
+
+/// The machine. A saved state fits no other, so this is part of its recipe.
+const HARDWARE: &[&str] = &[
+    "-accel",
+    "tcg,thread=multi",
+    "-cpu",
+    "max",
+    "-smp",
+    "2",
+    "-m",
+    "1024",
+    "-nodefaults",
+    "-no-user-config",
+    "-display",
+    "none",
+    "-device",
+    "virtio-rng-pci",
+];
+
+/// Told to the kernel: the disk, a console, and nothing that an emulated processor would need long for.
+const KERNEL: &str =
+    "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 mitigations=off random.trust_cpu=on systemd.show_status=false";
+
+pub(crate) struct Emulated {
+    kind: Kind,
+    root: Cached,
+    booted: Cached,
+    disk: PathBuf,
+    console: PathBuf,
+    running: Mutex<Option<Emulator>>,
+}
+
+impl Emulated {
+    /// Makes one that is off.
+    pub fn new(kind: Kind, scratch: &Scratch) -> Outcome<Self> {
+        let root = cache::root(kind)?;
+        let booted = booted(kind, &root.path)?;
+        let disk = scratch.path.join("disk.qcow2");
+        overlay(&booted.path.join("disk.qcow2"), "qcow2", &disk)?;
+        Ok(Self { kind, root, booted, disk, console: scratch.console(), running: Mutex::default() })
+    }
+
+    /// Starts it where the saved state left off.
+    pub fn resume(&self) -> Outcome<()> {
+        let state = self.booted.path.join("state");
+        let incoming = format!("exec:cat {}", state.display());
+        let mut emulator = Emulator::start(&self.root.path, &self.disk, &self.console, &["-incoming", &incoming])?;
+        emulator.monitor.running()?;
+        let port = emulator.port;
+        *self.running() = Some(emulator);
+        // Its clock stood still meanwhile.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        finish(&agent::start(port, &["date".into(), "--set".into(), format!("@{now:.3}")])?, "date")
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, Option<Emulator>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for Emulated {
+    fn power_on(&self) -> Outcome<()> {
+        let emulator = Emulator::start(&self.root.path, &self.disk, &self.console, &[])?;
+        emulator.wait_ready().map_err(|sentence| format!("{} does not boot: {sentence}", self.kind))?;
+        *self.running() = Some(emulator);
+        Ok(())
+    }
+
+    fn start(&self, argv: &[String]) -> Outcome<Process> {
+        let port = self.running().as_ref().map(|emulator| emulator.port);
+        agent::start(port.ok_or_else(|| format!("{} is off", self.kind))?, argv)
+    }
+
+    fn wait_rebooted(&self) -> Outcome<()> {
+        let running = self.running();
+        let emulator = running.as_ref().ok_or_else(|| format!("{} is off", self.kind))?;
+        emulator.wait_ready().map_err(|sentence| format!("{} does not boot again: {sentence}", self.kind))
+    }
+
+    fn wait_off(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.running().as_mut().map(|emulator| emulator.child.try_wait()) {
+                Some(Ok(None)) if Instant::now() < deadline => {}
+                Some(Ok(None)) => return false,
+                _ => return true,
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn cut_power(&self) {
+        // Dropping it kills it.
+        drop(self.running().take());
+    }
+
+    fn patience(&self) -> u32 {
+        10
+    }
+}
+
+/// A running qemu. It is killed when dropped.
+struct Emulator {
+    child: Child,
+    monitor: Monitor,
+    port: u16,
+    /// One message for each time that the machine has come up.
+    ready: mpsc::Receiver<()>,
+}
+
+impl Emulator {
+    fn start(root: &Path, disk: &Path, console: &Path, more: &[&str]) -> Outcome<Self> {
+        let trouble = |error: std::io::Error| format!("cannot start qemu: {error}");
+        // Another process may take the port in between; then the next one will do.
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let port = free_port().map_err(trouble)?;
+            let mut command = guarded("qemu-system-x86_64");
+            command
+                .args(HARDWARE)
+                .args(["-append", KERNEL, "-kernel"])
+                .arg(root.join("vmlinuz"))
+                .arg("-initrd")
+                .arg(root.join("initrd.img"))
+                .arg("-drive")
+                .arg(format!("file={},format=qcow2,if=virtio", disk.display()))
+                .arg("-netdev")
+                .arg(format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:4000"))
+                .args(["-device", "virtio-net-pci,netdev=net,romfile="])
+                .args(["-chardev", "stdio,id=qmp", "-mon", "chardev=qmp,mode=control", "-serial", "file:/dev/stderr"])
+                .args(more)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            let mut child = spawn(command).map_err(trouble)?;
+            let (Some(input), Some(output), Some(errors)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
+                return Err("cannot start qemu: no pipes".into());
+            };
+            let log = OpenOptions::new().create(true).append(true).open(console).map_err(trouble)?;
+            let (sender, ready) = mpsc::channel();
+            let reader = thread::spawn(move || copy_console(errors, log, &sender));
+            match Monitor::new(input, output) {
+                Ok(monitor) => return Ok(Self { child, monitor, port, ready }),
+                Err(sentence) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    let last = reader.join().unwrap_or_default();
+                    if attempt == 5 || !last.contains("host forwarding") {
+                        return Err(format!("{sentence}: {last}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn wait_ready(&self) -> Outcome<()> {
+        self.ready.recv_timeout(BOOT).map_err(|error| match error {
+            mpsc::RecvTimeoutError::Timeout => "it takes too long".to_owned(),
+            mpsc::RecvTimeoutError::Disconnected => "it has gone off".to_owned(),
+        })
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Writes the console to its file and tells when the machine has come up. Answers with the last line.
+fn copy_console(errors: ChildStderr, mut log: File, ready: &mpsc::Sender<()>) -> String {
+    let mut reader = BufReader::new(errors);
+    let mut line = Vec::new();
+    let mut last = String::new();
+    while matches!(reader.read_until(b'\n', &mut line), Ok(1..)) {
+        let _ = log.write_all(&line);
+        last = String::from_utf8_lossy(&line).trim().to_owned();
+        line.clear();
+        if last.ends_with(READY) {
+            let _ = ready.send(());
+        }
+        if last.contains("Kernel panic") {
+            // It will not come up any more: whoever waits for it learns that by the end of the channel.
+            let _ = std::io::copy(&mut reader, &mut log);
+            break;
+        }
+    }
+    last
+}
+
+/// The state right after a boot, made if need be by booting.
+fn booted(kind: Kind, root: &Path) -> Outcome<Cached> {
+    let version = Command::new("qemu-system-x86_64").arg("--version").output();
+    let version = version.map_err(|error| format!("cannot start qemu: {error}"))?.stdout;
+    let hardware = HARDWARE.join(" ");
+    // The path too: the disk of the saved state names the one that it is laid over.
+    let recipe = [&*String::from_utf8_lossy(&version), &hardware, KERNEL, &root.to_string_lossy()].map(str::to_owned);
+    let recipe: Vec<&str> = recipe.iter().map(String::as_str).collect();
+    cache::cached(&format!("{}-booted", kind.suite().name()), &recipe, |partial| {
+        std::fs::create_dir_all(partial).map_err(|error| format!("cannot make {}: {error}", partial.display()))?;
+        let disk = partial.join("disk.qcow2");
+        overlay(&root.join("disk.ext4"), "raw", &disk)?;
+        let mut emulator = Emulator::start(root, &disk, &partial.join("console.txt"), &[])?;
+        emulator.wait_ready().map_err(|sentence| format!("{kind} does not boot: {sentence}"))?;
+        let settled = ["systemctl", "is-system-running", "--wait"].map(str::to_owned);
+        finish(&agent::start(emulator.port, &settled)?, "systemctl is-system-running")?;
+        // The end of a state is told by an event, if one asks for it.
+        let events = json!({"capabilities": [{"capability": "events", "state": true}]});
+        emulator.monitor.execute("migrate-set-capabilities", &events)?;
+        let state = partial.join("state");
+        emulator.monitor.execute("migrate", &json!({"uri": format!("exec:cat >{}", state.display())}))?;
+        emulator.monitor.event("STOP")?;
+        loop {
+            let migration = emulator.monitor.execute("query-migrate", &json!({}))?;
+            match migration.get("status").and_then(|status| status.as_str()) {
+                Some("completed") => break,
+                Some("failed" | "cancelled") => return Err(format!("the state of {kind} cannot be saved: {migration}")),
+                _ => emulator.monitor.event("MIGRATION")?,
+            }
+        }
+        emulator.monitor.execute("quit", &json!({}))?;
+        let _ = emulator.child.wait();
+        Ok(())
+    })
+}
+
+/// A disk that is another one until it is written to.
+fn overlay(base: &Path, format: &str, disk: &Path) -> Outcome<()> {
+    let output = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-F", format, "-b"])
+        .args([base, disk])
+        .output()
+        .map_err(|error| format!("cannot start qemu-img: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("cannot make the disk {}: {}", disk.display(), String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+/// Waits for the end of a command that must succeed.
+fn finish(process: &Process, what: &str) -> Outcome<()> {
+    match process.exit.recv_timeout(BOOT) {
+        Ok(0) => Ok(()),
+        Ok(status) => Err(format!("{what} fails in the emulated machine with status {status}")),
+        Err(_) => Err(format!("{what} does not end in the emulated machine")),
+    }
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
