@@ -112,6 +112,10 @@ fn a_module_inherits_no_descriptor() {
     numbers.sort_unstable();
     // Its two streams, of which it has duplicated one.
     assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+    // The service has raised its own limit of open files, which is not the module's business.
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_ascii_whitespace().nth(3), Some("1024"), "{files}");
 }
 
 #[test]

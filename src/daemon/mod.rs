@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::service::Notifier;
 use crate::settings::Settings;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -73,8 +74,18 @@ pub async fn on_reload(
     }
 }
 
+/// Raises the number of open files to what is allowed at most: each module has two streams, each client one. Modules get
+/// the usual number back when they are launched.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!("the limit of open files stays as it is: {}", error.desc());
+    }
+}
+
 /// Runs a daemon on one thread and turns its error into one line on standard error.
 pub fn run(name: &str, main: impl Future<Output = Result<(), String>>) -> ExitCode {
+    raise_open_files();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

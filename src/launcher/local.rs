@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::User as SystemUser;
 
 use super::{Launch, LaunchError, Launcher};
@@ -25,6 +26,11 @@ const PRIVATE_ENVIRONMENT: [&str; 9] = [
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
 ];
+
+/// The limit that the daemons raise for themselves.
+const OPEN_FILES: &str = "LimitNOFILE";
+/// What a program may open where nobody says otherwise: many that use select(2) can take no more (`systemd.exec(5)`).
+const USUAL_OPEN_FILES: u64 = 1024;
 
 /// Reads the settings and asks a house of scopes.
 #[derive(Clone)]
@@ -141,6 +147,11 @@ impl Local {
             user,
             ..Program::default()
         };
+        if !process.limits.contains_key(OPEN_FILES)
+            && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        {
+            program.resource_limits.push((OPEN_FILES.to_owned(), hard.min(USUAL_OPEN_FILES), hard));
+        }
         for (name, limit) in &process.limits {
             match *limit {
                 Limit::Process(ProcessLimit::Resource { soft, hard, .. }) => {
