@@ -148,6 +148,22 @@ fn a_module_that_crashes_makes_room_for_the_next() {
 }
 
 #[test]
+fn a_module_that_says_that_it_ends_is_believed() {
+    let world = World::new();
+    let _daemon = world.start_pool();
+    let mut client = Client::connect(world.pool);
+    for ended in 1..=10 {
+        let uid = client.add("echo", &json!({}));
+        client.call("tell_module", &json!({"uid": uid, "cmd": "finish"}));
+        let mut last = || client.call("history", &json!({}))["result"].as_array().unwrap().clone();
+        eventually("its end is known", || last().len() == ended);
+        let life = &last()[0];
+        assert_eq!((&life["uid"], &life["cause"], &life["exit"]), (&json!(uid), &json!("own"), &json!({"status": 0})), "{life}");
+        assert_eq!(life["reached"], "exit");
+    }
+}
+
+#[test]
 fn one_that_is_too_slow_is_removed() {
     let world = World::new();
     let daemon = world.start_pool();

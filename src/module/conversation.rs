@@ -216,7 +216,35 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// A module that announces its end and then closes both streams has announced it: whichever is seen to be closed first,
+    /// its last words on the other one count.
     async fn read_command(&mut self) -> Result<(), Cause> {
+        match self.take_answers().await? {
+            Read::Closed => {
+                self.take_updates().await?;
+                Err(Cause::StreamLost)
+            }
+            Read::Bytes { .. } | Read::Nothing => Ok(()),
+        }
+    }
+
+    /// Likewise, one that answers and then closes both has answered.
+    async fn read_updates(&mut self) -> Result<(), Cause> {
+        match self.take_updates().await? {
+            Read::Closed => {
+                self.take_answers().await?;
+                Err(Cause::StreamLost)
+            }
+            // A flood: let everybody else have a turn.
+            Read::Bytes { more: true } => {
+                tokio::task::yield_now().await;
+                Ok(())
+            }
+            Read::Bytes { more: false } | Read::Nothing => Ok(()),
+        }
+    }
+
+    async fn take_answers(&mut self) -> Result<Read, Cause> {
         let read = self.command.read().await;
         while let Some(line) = self.command.lines.next_line() {
             let Some(pending) = self.pending.take() else {
@@ -234,7 +262,7 @@ impl<'a> Conversation<'a> {
             self.answered(pending.asked, response).await?;
             self.next_order();
         }
-        if matches!(read, Read::Closed) { Err(Cause::StreamLost) } else { Ok(()) }
+        Ok(read)
     }
 
     async fn answered(&mut self, asked: Asked, response: Result<Response, ProtocolError>) -> Result<(), Cause> {
@@ -263,7 +291,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    async fn read_updates(&mut self) -> Result<(), Cause> {
+    async fn take_updates(&mut self) -> Result<Read, Cause> {
         let read = self.update.read().await;
         while let Some(line) = self.update.lines.next_line() {
             match line {
@@ -272,19 +300,7 @@ impl<'a> Conversation<'a> {
             }
         }
         self.write_answers();
-        match read {
-            Read::Closed => {
-                // One that answers and then closes both has answered: its last words may wait on the other stream.
-                self.read_command().await?;
-                Err(Cause::StreamLost)
-            }
-            // A flood: let everybody else have a turn.
-            Read::Bytes { more: true } => {
-                tokio::task::yield_now().await;
-                Ok(())
-            }
-            Read::Bytes { more: false } | Read::Nothing => Ok(()),
-        }
+        Ok(read)
     }
 
     /// Carries out one line of the update stream and answers it; `Err` where the module says that it ends.
