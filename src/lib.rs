@@ -15,6 +15,7 @@ mod deadline;
 pub mod engine;
 pub mod gateway;
 pub mod launcher;
+mod loopback;
 pub mod module;
 pub mod protocol;
 pub mod record;

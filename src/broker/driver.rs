@@ -48,8 +48,8 @@ pub(super) struct Driver {
     name: Arc<str>,
     /// Every module that has a task, until its last process is gone.
     modules: HashMap<Uid, Arc<Handle>>,
-    /// New ones, between the engine's wish to launch them and its being fulfilled.
-    births: HashMap<Uid, Birth>,
+    /// What the module that is being added is made of, until the engine wants it launched.
+    birth: Option<Birth>,
     waiting: HashMap<Ticket, Waiting>,
     tickets: u64,
     /// Why the module of the current event did not start.
@@ -75,7 +75,7 @@ impl Driver {
             record,
             board,
             modules: HashMap::new(),
-            births: HashMap::new(),
+            birth: None,
             waiting: HashMap::new(),
             tickets: 0,
             refusal: None,
@@ -128,11 +128,11 @@ impl Driver {
                     let _ = reply.send(Err(ProtocolError::UnknownType));
                     return;
                 };
-                self.births.insert(uid, birth);
+                self.birth = Some(birth);
                 let ticket = self.ticket(Waiting::Added(uid, reply));
                 self.step(Input::Add { ticket, uid, place });
                 // The engine may have refused.
-                self.births.remove(&uid);
+                self.birth = None;
             }
             Message::Remove { uids, reply } => {
                 let ticket = self.ticket(Waiting::Changed(reply));
@@ -214,7 +214,7 @@ impl Driver {
     fn run(&mut self, effect: &Effect) {
         match *effect {
             Effect::Launch { uid } => {
-                if let Some(birth) = self.births.remove(&uid) {
+                if let Some(birth) = self.birth.take_if(|birth| birth.uid == uid) {
                     let handle = module::spawn(birth, Arc::clone(&self.launcher), self.record.clone(), self.events.clone());
                     self.modules.insert(uid, Arc::new(handle));
                 }

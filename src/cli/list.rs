@@ -4,8 +4,9 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::connect::Kind;
 use super::modules::Module;
-use super::{CliError, render};
+use super::{CliError, Shell, modules, render};
 
 /// Which parameters to show beside each module.
 #[derive(Debug, Args)]
@@ -43,6 +44,21 @@ impl Wanted {
         }
         Ok((!parameters.is_empty()).then_some(ListArguments { parameters }))
     }
+}
+
+/// Asks a service of this kind for its list and shows it.
+///
+/// # Errors
+/// As of any verb.
+pub(super) async fn show(shell: &Shell, kind: Kind, verb: &str, wanted: &Wanted) -> Result<(), CliError> {
+    let arguments = wanted.arguments()?;
+    let services = shell.services()?;
+    let service = services.of_kind(&[kind])?;
+    let result = services.ask(&service, verb, arguments.as_ref()).await?;
+    shell.print_result(&result, |result| {
+        let modules = modules::list(result).ok_or_else(|| services.senseless(&service))?;
+        Ok(table(&modules, true))
+    })
 }
 
 /// The modules as a table, numbered from 1 where `numbered`.

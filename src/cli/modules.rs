@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::CliError;
@@ -86,6 +86,19 @@ fn pick(all: &[Found], given: &str, service: &str) -> Result<Found, CliError> {
             let shown = shown.collect::<Vec<_>>().join(", ");
             Err(CliError::Usage(format!("Several modules in {service} start with {given:?}: {shown}.")))
         }
+    }
+}
+
+/// The arguments of `rm` and `mv`.
+#[derive(Debug, Serialize)]
+pub(super) struct Uids {
+    uids: Vec<String>,
+}
+
+impl Uids {
+    /// The modules that were found.
+    pub(super) fn of(found: Vec<Found>) -> Self {
+        Self { uids: found.into_iter().map(|found| found.uid).collect() }
     }
 }
 

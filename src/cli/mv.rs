@@ -1,20 +1,15 @@
 //! `shmz mv`: another order.
 
 use clap::Args;
-use serde::Serialize;
 
 use super::connect::Kind;
-use super::{CliError, Shell, modules};
+use super::modules::{self, Uids};
+use super::{CliError, Shell};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The modules to put first, in this order; the others follow in theirs
     #[arg(value_name = "UID", required = true)]
-    uids: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Uids {
     uids: Vec<String>,
 }
 
@@ -29,7 +24,7 @@ impl Arguments {
                 background.uid
             )));
         }
-        let uids = Uids { uids: found.into_iter().map(|found| found.uid).collect() };
+        let uids = Uids::of(found);
         let result = services.ask(&service, "mv", Some(&uids)).await?;
         shell.print_result(&result, |_| Ok(String::new()))
     }

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::connect::Kind;
 use super::list::{self, Wanted};
-use super::{CliError, Shell, modules};
+use super::{CliError, Shell};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -14,13 +14,6 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) async fn run(&self, shell: &Shell) -> Result<(), CliError> {
-        let arguments = self.wanted.arguments()?;
-        let services = shell.services()?;
-        let service = services.of_kind(&[Kind::Queue])?;
-        let result = services.ask(&service, "queue", arguments.as_ref()).await?;
-        shell.print_result(&result, |result| {
-            let modules = modules::list(result).ok_or_else(|| services.senseless(&service))?;
-            Ok(list::table(&modules, true))
-        })
+        list::show(shell, Kind::Queue, "queue", &self.wanted).await
     }
 }

@@ -113,12 +113,8 @@ impl Local {
 
     /// The program of a module type or of an application's service; `name` is what it is called in errors.
     fn program(&self, process: &settings::Process, service: &str, name: &str) -> Result<Program, LaunchError> {
-        let user = match &process.user {
-            None => None,
-            Some(user) => {
-                Some(find_user(user).ok_or_else(|| LaunchError::UnknownUser { user: user.clone(), type_name: name.to_owned() })?)
-            }
-        };
+        let unknown = |_| LaunchError::UnknownUser { user: process.user.clone().unwrap_or_default(), type_name: name.to_owned() };
+        let user = process.find_user().map_err(unknown)?;
         let mut environment: BTreeMap<String, String> =
             std::env::vars().filter(|(name, _)| self.inherits || BASE_ENVIRONMENT.contains(&name.as_str())).collect();
         // Descriptors and sockets of this process's own service manager are not the module's business.
@@ -126,7 +122,7 @@ impl Local {
             environment.remove(private);
         }
         let account = match &user {
-            Some(user) => SystemUser::from_uid(user.uid.into()).ok().flatten(),
+            Some(user) => Some(user.clone()),
             None if self.inherits => None,
             None => SystemUser::from_uid(nix::unistd::geteuid()).ok().flatten(),
         };
@@ -144,7 +140,7 @@ impl Local {
             command: process.command.clone(),
             environment: environment.into_iter().collect(),
             working_directory: process.working_directory.clone(),
-            user,
+            user: user.map(|user| User { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() }),
             ..Program::default()
         };
         if !process.limits.contains_key(OPEN_FILES)
@@ -172,13 +168,6 @@ impl Local {
 fn scope_limits(process: &settings::Process) -> Vec<ScopeLimit> {
     let scope = |limit: &Limit| if let Limit::Scope(limit) = limit { Some(*limit) } else { None };
     process.limits.values().filter_map(scope).collect()
-}
-
-/// The user called `name`, or numbered so.
-fn find_user(name: &str) -> Option<User> {
-    let account = SystemUser::from_name(name).ok().flatten();
-    let account = account.or_else(|| SystemUser::from_uid(name.parse::<u32>().ok()?.into()).ok().flatten())?;
-    Some(User { name: account.name, uid: account.uid.as_raw(), gid: account.gid.as_raw() })
 }
 
 impl Launcher for Local {

@@ -1,9 +1,10 @@
 //! Where a module's two streams come in.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::loopback;
 
 /// How often another port is tried where the one found for IPv4 is taken on IPv6.
 const TRIES: usize = 16;
@@ -22,14 +23,10 @@ impl Port {
         let mut tries = 0;
         loop {
             tries += 1;
-            let v4 = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-            let number = v4.local_addr()?.port();
-            match TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, number))).await {
-                Ok(v6) => return Ok(Self { number, v4, v6: Some(v6) }),
+            match loopback::bind(0).await {
+                Ok((v4, v6)) => return Ok(Self { number: v4.local_addr()?.port(), v4, v6 }),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => {}
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
-                // No IPv6 here.
-                Err(_) => return Ok(Self { number, v4, v6: None }),
+                Err(error) => return Err(error),
             }
         }
     }

@@ -1,10 +1,12 @@
 //! Sockets to accept from.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, UnixListener};
+
+use crate::loopback;
 
 /// The sockets of one service.
 #[derive(Debug)]
@@ -24,12 +26,6 @@ impl Listeners {
     #[must_use]
     pub fn into_tcp(self) -> Vec<TcpListener> {
         self.tcp
-    }
-
-    /// The Unix sockets, likewise.
-    #[must_use]
-    pub fn into_unix(self) -> Vec<UnixListener> {
-        self.unix
     }
 
     /// Where clients connect over TCP.
@@ -73,33 +69,11 @@ pub fn activated() -> io::Result<Option<Listeners>> {
     Ok(Some(Listeners { tcp, unix }))
 }
 
-/// The sockets that the service manager has opened, or else this port on loopback.
-///
-/// # Errors
-/// As [`activated`] and [`bind_loopback`].
-pub async fn listen(port: u16) -> io::Result<Listeners> {
-    match activated()? {
-        Some(listeners) => Ok(listeners),
-        None => bind_loopback(port).await,
-    }
-}
-
 /// Binds a port on 127.0.0.1 and, where there is one, on ::1; port 0 takes any that is free.
 ///
 /// # Errors
 /// One sentence that names the address, such as `127.0.0.1:9420: Address already in use`.
 pub async fn bind_loopback(port: u16) -> io::Result<Listeners> {
-    let bind = async |address: SocketAddr| {
-        TcpListener::bind(address).await.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
-    };
-    let v4 = bind((Ipv4Addr::LOCALHOST, port).into()).await?;
-    let port = v4.local_addr()?.port();
-    let mut tcp = vec![v4];
-    match bind((Ipv6Addr::LOCALHOST, port).into()).await {
-        Ok(v6) => tcp.push(v6),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
-        // No IPv6 here.
-        Err(_) => {}
-    }
-    Ok(Listeners { tcp, unix: Vec::new() })
+    let (v4, v6) = loopback::bind(port).await?;
+    Ok(Listeners { tcp: std::iter::once(v4).chain(v6).collect(), unix: Vec::new() })
 }

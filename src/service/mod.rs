@@ -1,9 +1,12 @@
 //! What every JSON-line service is: sockets that are accepted from, lines that are answered, an end that answers all.
 //!
 //! ```text
-//!   listen() ─▶ serve() ─accept─▶ connection (one task each) ── Request ──▶ Handler
-//!                                      ▲                                       │
-//!                                      └── lines in order ◀────── Reply ───────┘
+//!   activated(), else bind_loopback()
+//!        │
+//!        ▼
+//!   serve() ─accept─▶ connection (one task each) ── Request ──▶ Handler
+//!                          ▲                                       │
+//!                          └── lines in order ◀────── Reply ───────┘
 //! ```
 //!
 //! The brokers are built on it, and so may be a program of one's own: implement [`Handler`], or fill a [`Commands`] table.
@@ -15,7 +18,7 @@ mod notify;
 mod serve;
 
 pub use commands::Commands;
-pub use listen::{Listeners, activated, bind_loopback, listen};
+pub use listen::{Listeners, activated, bind_loopback};
 pub use notify::Notifier;
 pub use serve::{Limits, serve};
 

@@ -1,0 +1,25 @@
+//! A port on this machine alone, by either protocol.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::net::TcpListener;
+
+/// Binds a port on 127.0.0.1 and, where there is one, the same on ::1; port 0 takes any that is free on the former.
+///
+/// # Errors
+/// One sentence that names the address, such as `127.0.0.1:9420: Address already in use`.
+pub(crate) async fn bind(port: u16) -> io::Result<(TcpListener, Option<TcpListener>)> {
+    let v4 = bind_to((Ipv4Addr::LOCALHOST, port).into()).await?;
+    let port = v4.local_addr()?.port();
+    match bind_to((Ipv6Addr::LOCALHOST, port).into()).await {
+        Ok(v6) => Ok((v4, Some(v6))),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+        // No IPv6 here.
+        Err(_) => Ok((v4, None)),
+    }
+}
+
+async fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
+}
