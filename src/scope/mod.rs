@@ -26,6 +26,7 @@ pub use shim::{Program, User, shim_main};
 pub use systemd::{Systemd, unit_of_process};
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -164,6 +165,9 @@ impl State {
 pub struct Launched {
     /// The main process.
     pub pid: u32,
+    /// The directory of the control group that holds its processes, below the mount of version 2 (cgroups(7)); `None` where
+    /// the house has none of its own for it.
+    pub cgroup: Option<PathBuf>,
     /// How far the scope has come.
     pub state: watch::Receiver<State>,
 }

@@ -94,7 +94,7 @@ impl Scopes for ProcessGroup {
                 scopes.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
                 state.send_replace(State::Gone(end));
             });
-            Ok(Launched { pid, state })
+            Ok(Launched { pid, cgroup: None, state })
         })
     }
 

@@ -89,7 +89,7 @@ impl Scopes for Recording {
             let (sender, state) = watch::channel(State::Running);
             let pid = u32::try_from(inner.scopes.len()).unwrap_or_default() + 1;
             inner.scopes.insert(spec.uid, (Listed { uid: spec.uid, service: spec.service, pid }, sender));
-            Ok(Launched { pid, state })
+            Ok(Launched { pid, cgroup: None, state })
         });
         Box::pin(async { launched })
     }

@@ -53,7 +53,7 @@ async fn adopt_unit(house: &Arc<House>, unit: String) -> Result<Option<Listed>, 
     let Ok(place) = house.register.enter_as(uid, &service, unit, Some(shard.unwrap_or(0))) else { return Ok(None) };
     let main = cgroup.as_ref().and_then(main_process);
     let pid = main.as_ref().map_or(0, |(pid, _)| *pid);
-    let _state = place.launched(pid);
+    let _launched = place.launched(pid, cgroup.as_ref().map(|cgroup| cgroup.directory().to_owned()));
     let keeper = Keeper::new(Arc::clone(house), place, ear, cgroup, terminate, &[]);
     tokio::spawn(keeper.keep(main.map_or(Main::Ended, |(_, pid_fd)| Main::Adopted(pid_fd))));
     Ok(Some(Listed { uid, service, pid }))

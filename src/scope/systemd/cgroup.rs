@@ -31,6 +31,11 @@ impl Cgroup {
         path_of(pid).map(|path| Self::new(&path))
     }
 
+    /// Where it stands below the mount.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Whether it is that of the unit itself and not one below or above.
     pub(super) fn is_of_unit(&self, unit: &str) -> bool {
         self.path.rsplit('/').next() == Some(unit)

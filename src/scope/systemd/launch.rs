@@ -45,7 +45,7 @@ pub(super) async fn live(house: Arc<House>, spec: Spec, place: Place, answer: on
     let (terminate, limits) = (spec.terminate, spec.limits.clone());
     match start(&house, spec, &place, &mut ear).await {
         Ok((held, cgroup)) => {
-            let launched = place.launched(held.pid);
+            let launched = place.launched(held.pid, Some(cgroup.directory().to_owned()));
             if answer.send(Ok(launched)).is_err() {
                 // Whoever wanted it is gone: nobody else would end it.
                 place.stop.cancel();

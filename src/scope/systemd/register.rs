@@ -1,6 +1,7 @@
 //! Which scopes there are, and in which slice each is.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -106,14 +107,14 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Its program is executed, by the process `pid`.
-    pub(super) fn launched(&self, pid: u32) -> Launched {
+    /// Its program is executed, by the process `pid` in the control group of this directory.
+    pub(super) fn launched(&self, pid: u32, cgroup: Option<PathBuf>) -> Launched {
         if let Some(register) = &self.register
             && let Some(entry) = register.lock().entries.get_mut(&self.uid)
         {
             entry.pid = Some(pid);
         }
-        Launched { pid, state: self.state.subscribe() }
+        Launched { pid, cgroup, state: self.state.subscribe() }
     }
 
     /// Its main process has ended.
@@ -176,7 +177,7 @@ mod tests {
         let uid = Uid::new();
         let mut place = register.enter(uid, "queue", "clock").unwrap();
         assert_eq!(register.list(), []);
-        let launched = place.launched(7);
+        let launched = place.launched(7, None);
         assert_eq!(register.list(), [Listed { uid, service: "queue".into(), pid: 7 }]);
         place.exited(Exit::Status(0));
         assert_eq!(*launched.state.borrow(), State::Exited(Exit::Status(0)));
