@@ -57,6 +57,7 @@ impl Local {
     /// Launches by other settings from now on; what lives is left as it is.
     pub fn set_settings(&self, settings: Arc<Settings>) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+        self.scopes.give_up_spares();
     }
 
     fn settings(&self) -> Arc<Settings> {
@@ -82,7 +83,16 @@ impl Local {
         let terminate = Timeouts::default().terminate;
         let limits = scope_limits(&app.process);
         let part_of = self.part_of.clone();
-        let spec = Spec { uid, service: service.to_owned(), type_name: "app".to_owned(), program, terminate, limits, part_of };
+        let spec = Spec {
+            uid,
+            service: service.to_owned(),
+            type_name: "app".to_owned(),
+            program,
+            terminate,
+            limits,
+            part_of,
+            spares: 0,
+        };
         Ok(self.scopes.launch(spec).await?)
     }
 
@@ -101,6 +111,7 @@ impl Local {
             terminate: module_type.timeouts.terminate,
             limits: scope_limits(&module_type.process),
             part_of: self.part_of.clone(),
+            spares: module_type.spare_scopes,
         })
     }
 
@@ -198,5 +209,33 @@ impl Launcher for Local {
             list.retain(|listed| listed.service == service);
             Ok(list)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scope::{Call, Recording};
+
+    #[test]
+    fn spares_are_of_the_type_and_are_given_up_with_its_settings() {
+        let settings = |spares: usize| {
+            let text = format!(
+                r#"{{"ports": {{"pool": 1}}, "services": {{"pool": {{"kind": "pool",
+                    "modules": {{"clock": {{"process": ["clock"], "spare_scopes": {spares}}}}}}}}}}}"#
+            );
+            Arc::new(Settings::parse(&text, "/settings.json".as_ref()).unwrap())
+        };
+        let house = Recording::new();
+        let launcher = Local::new(settings(3), Arc::new(house.clone()));
+        let spec = || {
+            let (service, type_name) = ("pool".to_owned(), "clock".to_owned());
+            launcher
+                .spec(Launch { service, type_name, background: false, uid: Uid::new(), command_port: 1, update_port: 2 })
+                .unwrap()
+        };
+        assert_eq!((spec().spares, house.calls()), (3, Vec::new()));
+        launcher.set_settings(settings(2));
+        assert_eq!((spec().spares, house.calls()), (2, vec![Call::GiveUpSpares]));
     }
 }

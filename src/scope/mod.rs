@@ -55,6 +55,8 @@ pub struct Spec {
     pub limits: Vec<ScopeLimit>,
     /// The unit that the scope ends with: stopped after it, but neither by its failure nor by its restart.
     pub part_of: Option<String>,
+    /// How many scopes to keep ready for later launches like this one, where the house can; see [`Scopes::give_up_spares`].
+    pub spares: usize,
 }
 
 /// How the main process ended.
@@ -233,6 +235,9 @@ pub trait Scopes: Send + Sync + 'static {
 
     /// All scopes that are not gone.
     fn list(&self) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>>;
+
+    /// Gives up all scopes that are kept ready: what they were made for has changed.
+    fn give_up_spares(&self) {}
 
     /// How far a scope has come; `None` where there is none, or no longer.
     fn watch(&self, uid: Uid) -> Option<watch::Receiver<State>>;

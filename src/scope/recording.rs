@@ -24,6 +24,8 @@ pub enum Call {
     Thaw(Uid),
     /// [`Scopes::set_limits`].
     SetLimits(Uid, Vec<ScopeLimit>),
+    /// [`Scopes::give_up_spares`].
+    GiveUpSpares,
 }
 
 /// Records calls; a launched scope runs until the test ends it.
@@ -112,6 +114,10 @@ impl Scopes for Recording {
 
     fn set_limits(&self, uid: Uid, limits: Vec<ScopeLimit>) -> BoxFuture<'_, Result<(), ScopeError>> {
         self.record(Call::SetLimits(uid, limits))
+    }
+
+    fn give_up_spares(&self) {
+        self.with(|inner| inner.calls.push(Call::GiveUpSpares));
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>> {

@@ -16,11 +16,15 @@ use super::{App, Limit, LimitError, Lists, ModuleType, Process, Service, Timeout
 /// How long a time-out may be, in milliseconds: up to a day.
 pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=86_400_000;
 
+/// How many spare scopes there may be of one type.
+const SPARE_SCOPES: RangeInclusive<u64> = 0..=16;
+
 /// Longest name of a service, in bytes.
 const MAX_NAME: usize = 32;
 
 const PROCESS_KEYS: [&str; 5] = ["process", "environment", "working_directory", "user", "limits"];
-const MODULE_KEYS: [&str; 8] = ["process", "environment", "working_directory", "user", "limits", "timeouts", "title", "args"];
+const MODULE_KEYS: [&str; 9] =
+    ["process", "environment", "working_directory", "user", "limits", "timeouts", "spare_scopes", "title", "args"];
 const APP_KEYS: [&str; 6] = ["kind", "process", "environment", "working_directory", "user", "limits"];
 const KINDS: [&str; 3] = ["queue", "pool", "app"];
 
@@ -105,8 +109,10 @@ fn read_type(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ModuleType> {
     let title = fields.get("title").and_then(|node| reader.string(&node)).map(str::to_owned);
     let process = read_process(reader, &fields);
     let timeouts = fields.get("timeouts").map(|node| read_timeouts(reader, &node)).unwrap_or_default();
+    let spares = fields.get("spare_scopes").and_then(|node| reader.whole(&node, "scopes", &SPARE_SCOPES));
+    let spare_scopes = spares.and_then(|spares| usize::try_from(spares).ok()).unwrap_or_default();
     let args = fields.get("args").map_or_else(Map::new, |node| read_args(reader, &node));
-    Some(ModuleType { process: process?, timeouts, title, args })
+    Some(ModuleType { process: process?, timeouts, spare_scopes, title, args })
 }
 
 fn read_process(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Process> {

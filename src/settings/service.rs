@@ -43,6 +43,8 @@ pub struct ModuleType {
     pub process: Process,
     /// How long it may take.
     pub timeouts: Timeouts,
+    /// How many scopes are kept ready for modules of this type, so that they start sooner.
+    pub spare_scopes: usize,
     /// What people call it.
     pub title: Option<String>,
     /// The arguments that its `init` takes, for whoever draws a form:
@@ -147,6 +149,7 @@ impl ModuleType {
         ];
         let timeouts: Map<_, _> = timeouts.into_iter().map(|(name, time)| (name.to_owned(), milliseconds(time))).collect();
         map.insert("timeouts".into(), timeouts.into());
+        map.insert("spare_scopes".into(), self.spare_scopes.into());
         map.insert("args".into(), self.args.clone().into());
         map.into()
     }

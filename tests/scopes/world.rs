@@ -98,6 +98,7 @@ impl World {
             terminate: TERMINATE,
             limits: Vec::new(),
             part_of: None,
+            spares: 0,
         }
     }
 

@@ -63,6 +63,8 @@ const CASES: &[(&str, &str, Verdict)] = &[
     ("./timeouts", "{}", Good), ("./timeouts", "[]", Bad), ("./timeouts/exit", "1", Good), ("./timeouts/exit", "86400000", Good),
     ("./timeouts/exit", "0", Bad), ("./timeouts/exit", "86400001", Bad), ("./timeouts/exit", "\"3s\"", Bad),
     ("./timeouts/exit", "1.5", Bad), ("./timeouts/exit", "3e3", Good), ("./timeouts/exit", "null", Bad), ("./timeouts/quit", "5", Bad),
+    ("./spare_scopes", "0", Good), ("./spare_scopes", "16", Good), ("./spare_scopes", "4.0", Good), ("./spare_scopes", "17", Bad),
+    ("./spare_scopes", "-1", Bad), ("./spare_scopes", "0.5", Bad), ("./spare_scopes", "\"4\"", Bad), ("./spare_scopes", "null", Bad),
     ("./args", "{}", Good), ("./args", "[]", Bad), ("./args/x", "{}", Good), ("./args/x", "5", Bad), ("./args/x", r#"{"titel": ""}"#, Bad),
     ("./args/x", r#"{"title": 5}"#, Bad), ("./args/x", r#"{"description": 5}"#, Bad), ("./args/x", r#"{"type": "text"}"#, Bad),
     ("./args/x", r#"{"type": "array", "default": []}"#, Good), ("./args/x", r#"{"type": "array", "default": {}}"#, Beyond),
@@ -174,6 +176,7 @@ fn the_same_defaults() {
     for (of_schema, of_settings, number) in [
         ("/properties", "", 3),
         ("/$defs/gateway/properties", "/gateway", 5),
+        ("/$defs/module_type/properties", "/services/pool/modules/a", 1),
         ("/$defs/module_type/properties/timeouts/properties", "/services/pool/modules/a/timeouts", 4),
     ] {
         let told = defaults(schema.pointer(of_schema).unwrap());

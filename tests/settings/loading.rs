@@ -46,7 +46,7 @@ fn a_module_type_is_read() {
     assert_eq!(clock.process.user.as_deref(), Some("root"));
     let defaults = Timeouts::default();
     let expected = Timeouts { connect: Duration::from_millis(500), exit: Duration::from_millis(1500), ..defaults };
-    assert_eq!(clock.timeouts, expected);
+    assert_eq!((clock.timeouts, clock.spare_scopes), (expected, 3));
     assert_eq!(clock.args.keys().collect::<Vec<_>>(), ["zone", "size", "anything"]);
     let limits = &clock.process.limits;
     assert_eq!(limits["MemoryMax"], Limit::Scope(ScopeLimit::MemoryMax(Amount::Units(512 << 20))));
@@ -57,7 +57,10 @@ fn a_module_type_is_read() {
     assert_eq!(limits.len(), 15);
 
     let plain = &lists.modules["plain one"];
-    assert_eq!((plain.timeouts, plain.process.command.as_slice()), (defaults, ["sh".to_owned()].as_slice()));
+    assert_eq!(
+        (plain.timeouts, plain.spare_scopes, plain.process.command.as_slice()),
+        (defaults, 0, ["sh".to_owned()].as_slice())
+    );
     let background = &lists.backgrounds["clock"];
     assert_eq!(background.process.command, ["sh", "/srv/app/settings.json"]);
     assert_eq!(background.timeouts.terminate, Duration::from_secs(86_400));

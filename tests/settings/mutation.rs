@@ -96,6 +96,7 @@ fn key() -> impl Strategy<Value = String> {
         "user",
         "limits",
         "timeouts",
+        "spare_scopes",
         "title",
         "args",
         "exit",

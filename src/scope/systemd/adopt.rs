@@ -13,17 +13,17 @@ use super::House;
 use super::cgroup::Cgroup;
 use super::connection::{Repeat, Trouble};
 use super::keeper::{Keeper, Main};
-use super::name;
+use super::name::{self, Parsed};
 
 const SCOPE_INTERFACE: &str = "org.freedesktop.systemd1.Scope";
 /// Of a scope that does not say how long SIGTERM may take: systemd's own default.
 const DEFAULT_TERMINATE: Duration = Duration::from_secs(90);
 
-/// Takes over the scopes whose names match `pattern` and that this process does not know.
-pub(super) async fn adopt(house: &Arc<House>, pattern: &str) -> Result<Vec<Listed>, ScopeError> {
+/// Takes over the scopes whose names match one of `patterns` and that this process does not know.
+pub(super) async fn adopt(house: &Arc<House>, patterns: &[&str]) -> Result<Vec<Listed>, ScopeError> {
     let list = |manager: super::manager::ManagerProxy<'static>| async move {
         // Not `activating`: somebody is about to launch it.
-        manager.list_units_by_patterns(&["active", "deactivating", "failed"], &[pattern]).await
+        manager.list_units_by_patterns(&["active", "deactivating", "failed"], patterns).await
     };
     let units = house.bus.call(Repeat::Always, list).await?;
     let mut adopted = Vec::new();
@@ -37,8 +37,8 @@ pub(super) async fn adopt(house: &Arc<House>, pattern: &str) -> Result<Vec<Liste
 
 /// `None` for one that is known, or none of this project's.
 async fn adopt_unit(house: &Arc<House>, unit: String) -> Result<Option<Listed>, ScopeError> {
-    let Some((service, uid)) = name::parse(&unit) else { return Ok(None) };
-    if house.register.entry(uid).is_some() {
+    let Some(Parsed { service, uid }) = name::parse(&unit) else { return Ok(None) };
+    if house.register.knows(&unit) {
         return Ok(None);
     }
     let ear = house.bus.ears.listen_to_started(&unit);
@@ -49,6 +49,8 @@ async fn adopt_unit(house: &Arc<House>, unit: String) -> Result<Option<Listed>, 
     };
     // A unit without processes may have none, and what is not the unit's own must not be killed.
     let cgroup = Some(Cgroup::new(&path)).filter(|cgroup| cgroup.is_of_unit(&unit));
+    // In one that was made before its module may live none: that of another process waits, that of an earlier one ends.
+    let Some(uid) = uid.or_else(|| cgroup.as_ref()?.marked()) else { return Ok(None) };
     let shard = path.rsplit('/').nth(1).and_then(|slice| name::shard(&service, slice));
     let Ok(place) = house.register.enter_as(uid, &service, unit, Some(shard.unwrap_or(0))) else { return Ok(None) };
     let main = cgroup.as_ref().and_then(main_process);

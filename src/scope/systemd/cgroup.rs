@@ -5,10 +5,19 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::XattrFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::protocol::Uid;
 
 /// Where version 2 is mounted, alone or beside version 1.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+
+/// The extended attribute that says which module lives in a group whose name does not; as systemd's own `user.delegate`
+/// (Linux 5.7). Only whoever may make groups there can set it.
+const MARK: &str = "user.shmooze.module";
+/// What it says while no module does.
+const NOBODY: &str = "-";
 
 /// One control group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +63,19 @@ impl Cgroup {
     /// Whether all its processes are frozen.
     pub(super) fn is_frozen(&self) -> bool {
         self.event("frozen")
+    }
+
+    /// Notes on it which module lives in it, or that none does yet.
+    pub(super) fn mark(&self, uid: Option<Uid>) -> io::Result<()> {
+        let value = uid.map_or_else(|| NOBODY.to_owned(), |uid| uid.to_string());
+        Ok(rustix::fs::setxattr(&self.directory, MARK, value.as_bytes(), XattrFlags::empty())?)
+    }
+
+    /// Which module was noted on it.
+    pub(super) fn marked(&self) -> Option<Uid> {
+        let mut value = [0; 64];
+        let length = rustix::fs::getxattr(&self.directory, MARK, value.as_mut_slice()).ok()?;
+        std::str::from_utf8(value.get(..length)?).ok()?.parse().ok()
     }
 
     fn event(&self, name: &str) -> bool {
@@ -118,11 +140,22 @@ fn path_of(pid: u32) -> io::Result<String> {
 
 /// When a process was started, in clock ticks since boot; `None` for a zombie.
 fn started(pid: u32) -> Option<u64> {
+    let (state, started) = stat(pid)?;
+    (!"ZX".contains(state)).then_some(started)
+}
+
+/// Whether a process lives and nobody has stopped it or traces it.
+pub(super) fn runs(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| !"ZXTt".contains(state))
+}
+
+/// State and start of a process (proc_pid_stat(5)).
+fn stat(pid: u32) -> Option<(char, u64)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything, so count from its end: the state is field 3, the start field 22.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    if state == "Z" || state == "X" { None } else { fields.nth(18)?.parse().ok() }
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -162,8 +195,25 @@ mod tests {
     }
 
     #[test]
+    fn who_lives_in_it_is_noted_on_it() {
+        // Not in /tmp: a tmpfs takes such attributes only from Linux 6.6 on.
+        let program = std::env::current_exe().unwrap();
+        let directory = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+        let cgroup = Cgroup { path: "/x".into(), directory: directory.path().to_owned() };
+        assert_eq!(cgroup.marked(), None);
+        cgroup.mark(None).unwrap();
+        assert_eq!(cgroup.marked(), None);
+        let uid = Uid::new();
+        cgroup.mark(Some(uid)).unwrap();
+        assert_eq!(cgroup.marked(), Some(uid));
+        drop(directory);
+        assert!(cgroup.mark(None).is_err());
+    }
+
+    #[test]
     fn start_times_grow() {
         assert!(started(1) < started(std::process::id()));
         assert_eq!(started(u32::MAX), None);
+        assert!(runs(std::process::id()) && !runs(u32::MAX));
     }
 }

@@ -16,12 +16,14 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::shim::Held;
-use super::super::{Exit, Launched, ScopeError, Spec};
+use super::super::{Exit, Launched, Program, ScopeError, Spec};
 use super::cgroup::Cgroup;
 use super::connection::{PATIENCE, Repeat, Trouble};
 use super::jobs::Ear;
 use super::keeper::{Keeper, Main};
+use super::properties::Kind;
 use super::register::Place;
+use super::spare::{self, InHand};
 use super::{House, journal, name, properties};
 
 /// How long the manager may take for the job of a start.
@@ -31,85 +33,158 @@ const LOOK_PERIOD: Duration = Duration::from_millis(100);
 /// How long the shim may take to become the program: it may look up groups, and read the program from a slow disk.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Why a scope did not begin, and what there is of it.
-struct NotStarted {
-    error: ScopeError,
+/// A child that waits in a scope of its own.
+pub(super) struct Ready {
+    pub(super) held: Held,
+    pub(super) cgroup: Cgroup,
+    /// What the program must find in [`JOURNAL_STREAM`].
+    stream: Option<String>,
+}
+
+/// Tells a program that its output is a stream of the journal (`systemd.exec(5)`).
+const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
+
+/// Why a scope was not made, and what there is of it.
+pub(super) struct NotMade {
+    pub(super) error: ScopeError,
     held: Option<Held>,
     /// Whether the manager may have made the scope.
     made: bool,
 }
 
-/// The whole life of a scope. `answer` is told how it began.
-pub(super) async fn live(house: Arc<House>, spec: Spec, place: Place, answer: oneshot::Sender<Result<Launched, ScopeError>>) {
-    let mut ear = house.bus.ears.listen(&place.unit);
-    let (terminate, limits) = (spec.terminate, spec.limits.clone());
-    match start(&house, spec, &place, &mut ear).await {
-        Ok((held, cgroup)) => {
-            let launched = place.launched(held.pid, Some(cgroup.directory().to_owned()));
-            if answer.send(Ok(launched)).is_err() {
-                // Whoever wanted it is gone: nobody else would end it.
-                place.stop.cancel();
-            }
-            let keeper = Keeper::new(house, place, ear, Some(cgroup), terminate, &limits);
-            keeper.keep(Main::Child(held.give_up())).await;
-        }
-        Err(NotStarted { error, held, made }) => {
-            let _ = answer.send(Err(error));
-            let Some(held) = held else { return };
-            let cgroup = Cgroup::of_process(held.pid).ok().filter(|cgroup| cgroup.is_of_unit(&place.unit));
-            let mut child = held.give_up();
-            if made {
-                place.stop.cancel();
-                Keeper::new(house, place, ear, cgroup, terminate, &limits).keep(Main::Child(child)).await;
-            } else {
-                let _ = child.wait().await;
-            }
+/// Why a program is not executed.
+pub(super) enum NotReleased {
+    /// The child did not take it: it was not executed and will not be.
+    NotTaken(ScopeError),
+    /// It cannot be executed, or nobody knows whether it will be.
+    Failed(ScopeError),
+}
+
+impl From<NotReleased> for ScopeError {
+    fn from(reason: NotReleased) -> Self {
+        match reason {
+            NotReleased::NotTaken(error) | NotReleased::Failed(error) => error,
         }
     }
 }
 
-async fn start(house: &House, mut spec: Spec, place: &Place, ear: &mut Ear) -> Result<(Held, Cgroup), NotStarted> {
+/// A module that is to be launched.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) spec: Spec,
+    pub(super) place: Place,
+    /// Is told how it began.
+    pub(super) answer: oneshot::Sender<Result<Launched, ScopeError>>,
+    /// Until it is answered.
+    pub(super) in_hand: InHand,
+}
+
+/// The whole life of a module in a scope that is made for it.
+pub(super) async fn live(house: Arc<House>, mut order: Order) {
+    let mut ear = house.bus.ears.listen(&order.place.unit);
+    let kind = Kind::of(&order.spec);
+    let description = properties::description(&kind, order.place.uid);
+    match hold(&house, &kind, &order.place, &description, &mut ear).await {
+        Ok(mut ready) => {
+            let released = release(&mut ready, &mut order.spec.program).await;
+            go_on(house, kind, ready, ear, order, released.map_err(ScopeError::from)).await;
+        }
+        Err(not_made) => {
+            let Order { place, answer, in_hand, .. } = order;
+            let _ = answer.send(Err(not_made.error.clone()));
+            drop(in_hand);
+            clear_away(house, not_made, place, ear, kind.terminate).await;
+        }
+    }
+}
+
+/// Answers, and keeps the module until nothing is left of it. `released` says whether its program is executed.
+pub(super) async fn go_on(house: Arc<House>, kind: Kind, ready: Ready, ear: Ear, order: Order, released: Result<(), ScopeError>) {
+    let Order { spec, place, answer, in_hand } = order;
+    let Ready { held, cgroup, .. } = ready;
+    let launched = released.map(|()| place.launched(held.pid, Some(cgroup.directory().to_owned())));
+    let failed = launched.is_err();
+    if answer.send(launched).is_err() || failed {
+        // What was made is of no use, or nobody else would end it: whoever wanted it is gone.
+        place.stop.cancel();
+    }
+    drop(in_hand);
+    if !failed {
+        spare::launched(&house, &kind, spec.spares);
+    }
+    let keeper = Keeper::new(house, place, ear, Some(cgroup), kind.terminate, &kind.limits);
+    keeper.keep(Main::Child(held.give_up())).await;
+}
+
+/// Leaves nothing of a scope that was not made.
+pub(super) async fn clear_away(house: Arc<House>, not_made: NotMade, place: Place, ear: Ear, terminate: Duration) {
+    let Some(held) = not_made.held else { return };
+    let cgroup = Cgroup::of_process(held.pid).ok().filter(|cgroup| cgroup.is_of_unit(&place.unit));
+    let mut child = held.give_up();
+    if not_made.made {
+        place.stop.cancel();
+        Keeper::new(house, place, ear, cgroup, terminate, &[]).keep(Main::Child(child)).await;
+    } else {
+        let _ = child.wait().await;
+    }
+}
+
+/// Makes a scope with a child that waits in it.
+pub(super) async fn hold(house: &House, kind: &Kind, place: &Place, description: &str, ear: &mut Ear) -> Result<Ready, NotMade> {
     // The manager does one thing at a time: more at once take longer each and make nothing faster.
     let _permit = house.starts.acquire().await;
-    let stream = journal::open(&spec.type_name, &place.unit).await;
+    let stream = journal::open(&kind.type_name, &place.unit).await;
     let (output, stream) = stream.map_or((None, None), |it| (Some(it.output), Some(it.name)));
-    let mut held = Held::spawn(&house.shim, output).map_err(|error| NotStarted {
+    let mut held = Held::spawn(&house.shim, output).map_err(|error| NotMade {
         error: ScopeError::System(error.to_string()),
         held: None,
         made: false,
     })?;
-    if let Some(stream) = stream {
-        spec.program.environment.retain(|(name, _)| name != "JOURNAL_STREAM");
-        spec.program.environment.push(("JOURNAL_STREAM".to_owned(), stream));
-    }
     let mut made = true;
     let begun = async {
-        if let Err((error, maybe)) = make(house, &spec, place, held.pid).await {
+        if let Err((error, maybe)) = make(house, kind, place, description, held.pid).await {
             made = maybe;
             return Err(error);
         }
         started(house, place, held.pid, ear).await?;
-        if let Some(status) = held.ended() {
-            // Its scope is empty and would stay for ever: nothing in it can end any more.
-            return Err(ScopeError::System(format!("the module's process ended before it began: {}", Exit::from(status))));
-        }
-        let cgroup = Cgroup::of_process(held.pid).map_err(|error| ScopeError::System(error.to_string()))?;
-        if !cgroup.is_of_unit(&place.unit) {
-            return Err(ScopeError::System(format!("systemd did not put the module's process into {}", place.unit)));
-        }
-        let released = timeout(RELEASE_DEADLINE, held.release(&spec.program)).await;
-        released.unwrap_or_else(|_| Err(ScopeError::System("the module's program takes too long to begin".to_owned())))?;
-        Ok(cgroup)
+        waits(&mut held, &place.unit)
     }
     .await;
     match begun {
-        Ok(cgroup) => Ok((held, cgroup)),
-        Err(error) => Err(NotStarted { error, held: Some(held), made }),
+        Ok(cgroup) => Ok(Ready { held, cgroup, stream }),
+        Err(error) => Err(NotMade { error, held: Some(held), made }),
+    }
+}
+
+/// Whether the child still waits, in the scope called `unit`. Answers its control group.
+pub(super) fn waits(held: &mut Held, unit: &str) -> Result<Cgroup, ScopeError> {
+    if let Some(status) = held.ended() {
+        // Its scope is empty and would stay for ever: nothing in it can end any more.
+        return Err(ScopeError::System(format!("the module's process ended before it began: {}", Exit::from(status))));
+    }
+    let cgroup = Cgroup::of_process(held.pid).map_err(|error| ScopeError::System(error.to_string()))?;
+    if !cgroup.is_of_unit(unit) {
+        return Err(ScopeError::System(format!("systemd did not put the module's process into {unit}")));
+    }
+    Ok(cgroup)
+}
+
+/// Lets the child become the module's program; answers when it has.
+pub(super) async fn release(ready: &mut Ready, program: &mut Program) -> Result<(), NotReleased> {
+    if let Some(stream) = &ready.stream {
+        program.environment.retain(|(name, _)| name != JOURNAL_STREAM);
+        program.environment.push((JOURNAL_STREAM.to_owned(), stream.clone()));
+    }
+    match timeout(RELEASE_DEADLINE, ready.held.release(program)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error @ ScopeError::Execute { .. })) => Err(NotReleased::Failed(error)),
+        Ok(Err(error)) => Err(NotReleased::NotTaken(error)),
+        Err(_) => Err(NotReleased::Failed(ScopeError::System("the module's program takes too long to begin".to_owned()))),
     }
 }
 
 /// Asks for the scope. An error comes with whether the scope may have been made all the same.
-async fn make(house: &House, spec: &Spec, place: &Place, pid: u32) -> Result<(), (ScopeError, bool)> {
+async fn make(house: &House, kind: &Kind, place: &Place, description: &str, pid: u32) -> Result<(), (ScopeError, bool)> {
     let system = |error: std::io::Error| (ScopeError::System(error.to_string()), false);
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| system(std::io::Error::other("no process")))?;
     let pid_fd = pidfd_open(process, PidfdFlags::empty()).map_err(|error| system(error.into()))?;
@@ -117,7 +192,7 @@ async fn make(house: &House, spec: &Spec, place: &Place, pid: u32) -> Result<(),
     let give_up = Instant::now() + PATIENCE;
     let mut repeated = false;
     loop {
-        let properties = properties::of(spec, &place.slice, pid, pid_fd.as_fd(), &house.takes);
+        let properties = properties::of(kind, description, &place.slice, pid, pid_fd.as_fd(), &house.takes);
         let sent = properties.as_slice();
         let asked = house
             .bus
@@ -131,7 +206,7 @@ async fn make(house: &House, spec: &Spec, place: &Place, pid: u32) -> Result<(),
         }
         if trouble.is_unit_exists() {
             // By the call that was not answered, or from before this process.
-            return if repeated && is_in(pid, unit) { Ok(()) } else { Err((ScopeError::Exists(spec.uid), repeated)) };
+            return if repeated && is_in(pid, unit) { Ok(()) } else { Err((ScopeError::Exists(place.uid), repeated)) };
         }
         let Trouble::NoAnswer(_) = trouble else { return Err((trouble.into(), false)) };
         match house.bus.call(Repeat::Always, |manager| async move { manager.get_unit(unit).await }).await {

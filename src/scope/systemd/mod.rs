@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   Systemd ─▶ register ─ who is where        launch ─ how a scope begins ──▶ keeper ─ until nothing is left of it
-//!                                                │                              │
-//!              connection ◀──calls───────────────┴──────────────────────────────┤
-//!                  │                                                            │
-//!                  ▼ signals                                                    │
-//!                jobs ─────────────────────────────news of a unit──────────────▶┘
+//!                                             │  ▲ spare ─ scopes made before │
+//!              connection ◀──calls────────────┴──┴────────────────────────────┤
+//!                  │                                                          │
+//!                  ▼ signals                                                  │
+//!                jobs ─────────────────────────────news of a unit────────────▶┘
 //! ```
 //!
 //! A module is in its scope before its first instruction ([`shim`](super::shim)), so nothing that it starts can be outside,
@@ -27,6 +27,8 @@ mod manager;
 mod name;
 mod properties;
 mod register;
+mod spare;
+mod stock;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,8 +36,10 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use self::connection::{Bus, Repeat, Which};
+use self::launch::Order;
 use self::properties::Takes;
 use self::register::Register;
+use self::spare::Spares;
 use super::{BoxFuture, Launched, Listed, ScopeError, Scopes, Spec, State};
 use crate::protocol::Uid;
 use crate::settings::ScopeLimit;
@@ -49,6 +53,19 @@ const STARTS: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Systemd {
     house: Arc<House>,
+    _owner: Arc<Owner>,
+}
+
+/// With the last of it the spares are given up. What was launched is kept until its end all the same.
+#[derive(Debug)]
+struct Owner {
+    house: Arc<House>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.house.spares.close();
+    }
 }
 
 /// What every task of the house shares.
@@ -59,6 +76,7 @@ struct House {
     takes: Takes,
     starts: Semaphore,
     register: Arc<Register>,
+    spares: Spares,
 }
 
 impl Systemd {
@@ -77,7 +95,9 @@ impl Systemd {
 
     fn new(shim: PathBuf, which: Which) -> Self {
         let (bus, takes, starts) = (Bus::new(which), Takes::default(), Semaphore::new(STARTS));
-        Self { house: Arc::new(House { shim, bus, takes, starts, register: Arc::default() }) }
+        let (register, spares) = (Arc::default(), Spares::default());
+        let house = Arc::new(House { shim, bus, takes, starts, register, spares });
+        Self { _owner: Arc::new(Owner { house: Arc::clone(&house) }), house }
     }
 
     /// Connects, and answers the manager's version (`252.39-1~deb12u2`).
@@ -94,7 +114,13 @@ impl Systemd {
     /// # Errors
     /// [`ScopeError::System`] where the manager does not answer.
     pub async fn adopt(&self) -> Result<Vec<Listed>, ScopeError> {
-        adopt::adopt(&self.house, name::PATTERN).await
+        adopt::adopt(&self.house, &[name::PATTERN]).await
+    }
+
+    /// How many scopes wait for a module now, of all types.
+    #[must_use]
+    pub fn spares(&self) -> usize {
+        self.house.spares.parked()
     }
 
     /// The entry of a scope, whoever launched it.
@@ -102,7 +128,7 @@ impl Systemd {
         if let Some(entry) = self.house.register.entry(uid) {
             return Ok(entry);
         }
-        adopt::adopt(&self.house, &name::pattern_of(uid)).await?;
+        adopt::adopt(&self.house, &[&name::pattern_of(uid), name::SPARE_PATTERN]).await?;
         self.house.register.entry(uid).ok_or(ScopeError::NoSuchScope(uid))
     }
 
@@ -130,8 +156,8 @@ impl Scopes for Systemd {
         Box::pin(async move {
             let place = self.house.register.enter(spec.uid, &spec.service, &spec.type_name)?;
             let (answer, answered) = oneshot::channel();
-            // A task of its own: a caller that stops waiting must not leave a half-made scope.
-            tokio::spawn(launch::live(Arc::clone(&self.house), spec, place, answer));
+            let in_hand = self.house.spares.in_hand();
+            spare::begin(&self.house, Order { spec, place, answer, in_hand });
             answered.await.unwrap_or_else(|_| Err(ScopeError::System("the launch was cut off".to_owned())))
         })
     }
@@ -192,6 +218,10 @@ impl Scopes for Systemd {
             self.adopt().await?;
             Ok(self.house.register.list())
         })
+    }
+
+    fn give_up_spares(&self) {
+        self.house.spares.give_up();
     }
 
     fn watch(&self, uid: Uid) -> Option<watch::Receiver<State>> {

@@ -2,15 +2,19 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use zbus::{Fd, Variant};
 
 use super::super::Spec;
 use super::manager::Property;
+use crate::protocol::Uid;
 use crate::settings::{PropertyValue, ScopeLimit};
 
 const PID_FDS: &str = "PIDFDs";
 const OOM_POLICY: &str = "OOMPolicy";
+/// The property that can be changed at any time.
+pub(super) const DESCRIPTION: &str = "Description";
 
 /// Which properties this manager takes. Assumed until it refuses one: its version tells less, since distributions
 /// carry features back.
@@ -42,8 +46,43 @@ impl Takes {
     }
 }
 
-/// The properties of a scope for `spec` in `slice` around the process `pid`, which `pid_fd` refers to.
-pub(super) fn of<'a>(spec: &'a Spec, slice: &'a str, pid: u32, pid_fd: BorrowedFd<'a>, takes: &Takes) -> Vec<Property<'a>> {
+/// What a scope is made of, whichever module lives in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kind {
+    pub(super) service: String,
+    pub(super) type_name: String,
+    pub(super) terminate: Duration,
+    pub(super) limits: Vec<ScopeLimit>,
+    pub(super) part_of: Option<String>,
+}
+
+impl Kind {
+    /// That of the scope for `spec`.
+    pub(super) fn of(spec: &Spec) -> Self {
+        Self {
+            service: spec.service.clone(),
+            type_name: spec.type_name.clone(),
+            terminate: spec.terminate,
+            limits: spec.limits.clone(),
+            part_of: spec.part_of.clone(),
+        }
+    }
+
+    /// Whether its lifetime is limited, from the making of the scope on.
+    pub(super) fn is_mortal(&self) -> bool {
+        self.limits.iter().any(|limit| matches!(limit, ScopeLimit::RuntimeMax(Some(_))))
+    }
+}
+
+/// The properties of a scope in `slice` around the process `pid`, which `pid_fd` refers to.
+pub(super) fn of<'a>(
+    kind: &'a Kind,
+    description: &'a str,
+    slice: &'a str,
+    pid: u32,
+    pid_fd: BorrowedFd<'a>,
+    takes: &Takes,
+) -> Vec<Property<'a>> {
     let process = if takes.pid_fds.load(Ordering::Relaxed) {
         (PID_FDS, Variant::from(vec![Fd::from(pid_fd)]))
     } else {
@@ -53,17 +92,17 @@ pub(super) fn of<'a>(spec: &'a Spec, slice: &'a str, pid: u32, pid_fd: BorrowedF
     let mut properties = vec![
         process,
         ("Slice", slice.into()),
-        ("Description", description(spec).into()),
+        (DESCRIPTION, description.into()),
         // One that had to be killed would stay behind as failed.
         ("CollectMode", "inactive-or-failed".into()),
-        ("TimeoutStopUSec", Variant::U64(u64::try_from(spec.terminate.as_micros()).unwrap_or(u64::MAX))),
+        ("TimeoutStopUSec", Variant::U64(u64::try_from(kind.terminate.as_micros()).unwrap_or(u64::MAX))),
     ];
-    if let Some(unit) = &spec.part_of {
+    if let Some(unit) = &kind.part_of {
         // Stopped with that unit, after it: so its own ending of its modules comes first. `After` would wait for a unit
         // that is still starting, which waits for its first module.
         properties.extend([("PartOf", vec![unit.as_str()].into()), ("Before", vec![unit.as_str()].into())]);
     }
-    properties.extend(limits(&spec.limits).filter(|(name, _)| *name != OOM_POLICY || takes.oom_policy.load(Ordering::Relaxed)));
+    properties.extend(limits(&kind.limits).filter(|(name, _)| *name != OOM_POLICY || takes.oom_policy.load(Ordering::Relaxed)));
     properties
 }
 
@@ -80,27 +119,28 @@ pub(super) fn limits(limits: &[ScopeLimit]) -> impl Iterator<Item = Property<'_>
     })
 }
 
-fn description(spec: &Spec) -> String {
-    format!("shmooze module {} {} of {}", spec.type_name, spec.uid, spec.service)
+/// What the scope of a module is called by people.
+pub(super) fn description(kind: &Kind, uid: Uid) -> String {
+    format!("shmooze module {} {uid} of {}", kind.type_name, kind.service)
+}
+
+/// What a scope is called by people that no module lives in yet.
+pub(super) fn spare_description(kind: &Kind) -> String {
+    format!("shmooze spare for {} of {}", kind.type_name, kind.service)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd as _;
-    use std::time::Duration;
-
-    use super::super::super::Program;
     use super::*;
     use crate::settings::{Amount, OomPolicy, Permyriad};
+    use std::os::fd::AsFd as _;
 
     const UID: &str = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed";
 
-    fn spec() -> Spec {
-        Spec {
-            uid: UID.parse().unwrap(),
+    fn kind() -> Kind {
+        Kind {
             service: "queue".into(),
             type_name: "clock".into(),
-            program: Program::default(),
             terminate: Duration::from_millis(1500),
             limits: Vec::new(),
             part_of: None,
@@ -108,9 +148,9 @@ mod tests {
     }
 
     /// Names, signatures and values as text.
-    fn shown(spec: &Spec, takes: &Takes) -> Vec<String> {
+    fn shown(kind: &Kind, takes: &Takes) -> Vec<String> {
         let file = std::fs::File::open("/dev/null").unwrap();
-        let properties = of(spec, "shmooze-queue.slice", 7, file.as_fd(), takes);
+        let properties = of(kind, "a module", "shmooze-queue.slice", 7, file.as_fd(), takes);
         properties
             .iter()
             .map(|(name, value)| {
@@ -126,24 +166,24 @@ mod tests {
         let mut expected = vec![
             "PIDFDs ah".to_owned(),
             "Slice s \"shmooze-queue.slice\"".to_owned(),
-            format!("Description s \"shmooze module clock {UID} of queue\""),
+            "Description s \"a module\"".to_owned(),
             "CollectMode s \"inactive-or-failed\"".to_owned(),
             "TimeoutStopUSec t uint64 1500000".to_owned(),
         ];
         let takes = Takes::default();
-        assert_eq!(shown(&spec(), &takes), expected);
+        assert_eq!(shown(&kind(), &takes), expected);
         let file = std::fs::File::open("/dev/null").unwrap();
-        let spec = spec();
-        let sent = of(&spec, "s", 7, file.as_fd(), &takes);
+        let kind = kind();
+        let sent = of(&kind, "a", "s", 7, file.as_fd(), &takes);
         assert!(takes.learn(&sent, "Cannot set property PIDFDs, or unknown property."));
         expected[0] = "PIDs au [uint32 7]".into();
-        assert_eq!(shown(&spec, &takes), expected);
+        assert_eq!(shown(&kind, &takes), expected);
     }
 
     #[test]
     fn with_a_unit_that_it_ends_with() {
-        let spec = Spec { part_of: Some("shmooze-queue.service".into()), ..spec() };
-        let shown = shown(&spec, &Takes::default());
+        let kind = Kind { part_of: Some("shmooze-queue.service".into()), ..kind() };
+        let shown = shown(&kind, &Takes::default());
         assert_eq!(shown[5..], ["PartOf as [\"shmooze-queue.service\"]", "Before as [\"shmooze-queue.service\"]"]);
     }
 
@@ -156,7 +196,7 @@ mod tests {
             ScopeLimit::RuntimeMax(Some(Duration::from_secs(2))),
             ScopeLimit::OomPolicy(OomPolicy::Kill),
         ];
-        let spec = Spec { limits, ..spec() };
+        let kind = Kind { limits, ..kind() };
         let takes = Takes::default();
         let mut expected = vec![
             "MemoryMax t uint64 1048576",
@@ -165,12 +205,25 @@ mod tests {
             "RuntimeMaxUSec t uint64 2000000",
             "OOMPolicy s \"kill\"",
         ];
-        assert_eq!(shown(&spec, &takes)[5..], expected);
+        assert_eq!(shown(&kind, &takes)[5..], expected);
         let file = std::fs::File::open("/dev/null").unwrap();
-        let sent = of(&spec, "s", 7, file.as_fd(), &takes);
+        let sent = of(&kind, "a", "s", 7, file.as_fd(), &takes);
         assert!(takes.learn(&sent, "Cannot set property OOMPolicy, or unknown property."));
         expected.pop();
-        assert_eq!(shown(&spec, &takes)[5..], expected);
+        assert_eq!(shown(&kind, &takes)[5..], expected);
+    }
+
+    #[test]
+    fn descriptions_read_well() {
+        assert_eq!(description(&kind(), UID.parse().unwrap()), format!("shmooze module clock {UID} of queue"));
+        assert_eq!(spare_description(&kind()), "shmooze spare for clock of queue");
+    }
+
+    #[test]
+    fn whose_time_runs() {
+        let of = |limit| Kind { limits: vec![limit], ..kind() }.is_mortal();
+        assert!(of(ScopeLimit::RuntimeMax(Some(Duration::from_secs(2)))));
+        assert!(!of(ScopeLimit::RuntimeMax(None)) && !of(ScopeLimit::OomPolicy(OomPolicy::Kill)) && !kind().is_mortal());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which scopes there are, and in which slice each is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +25,27 @@ struct Inner {
     entries: HashMap<Uid, Entry>,
     /// Scopes in each slice of a service.
     slices: HashMap<String, Vec<usize>>,
+    /// The scopes themselves, those that no module lives in yet among them.
+    units: HashSet<String>,
+}
+
+impl Inner {
+    /// Finds room for the scope called `unit`, in the slice numbered `shard` where that is given. Answers its number.
+    fn add(&mut self, service: &str, unit: &str, shard: Option<usize>) -> usize {
+        let slices = self.slices.entry(service.to_owned()).or_default();
+        let shard = shard.or_else(|| slices.iter().position(|scopes| *scopes < SLICE_CAPACITY)).unwrap_or(slices.len());
+        slices.resize(slices.len().max(shard + 1), 0);
+        slices[shard] += 1;
+        self.units.insert(unit.to_owned());
+        shard
+    }
+
+    fn remove(&mut self, service: &str, unit: &str, shard: usize) {
+        self.units.remove(unit);
+        if let Some(scopes) = self.slices.get_mut(service).and_then(|slices| slices.get_mut(shard)) {
+            *scopes = scopes.saturating_sub(1);
+        }
+    }
 }
 
 /// What others than its keeper need of a scope.
@@ -63,17 +84,30 @@ impl Register {
         if inner.entries.contains_key(&uid) {
             return Err(ScopeError::Exists(uid));
         }
-        let slices = inner.slices.entry(service.to_owned()).or_default();
-        let shard = shard.or_else(|| slices.iter().position(|scopes| *scopes < SLICE_CAPACITY)).unwrap_or(slices.len());
-        slices.resize(slices.len().max(shard + 1), 0);
-        slices[shard] += 1;
-        let (sender, state) = watch::channel(State::Running);
-        let stop = CancellationToken::new();
-        let entry = Entry { unit: unit.clone(), state, stop: stop.clone(), service: service.to_owned(), pid: None };
-        inner.entries.insert(uid, entry);
+        let shard = inner.add(service, &unit, shard);
+        let place = self.place(uid, service, unit, shard);
+        let (unit, state, stop) = (place.unit.clone(), place.state.subscribe(), place.stop.clone());
+        inner.entries.insert(uid, Entry { unit, state, stop, service: service.to_owned(), pid: None });
+        Ok(place)
+    }
+
+    /// Makes a place for a scope that is made before its module. No module has the place's `uid`.
+    pub(super) fn enter_spare(self: &Arc<Self>, service: &str, type_name: &str) -> Place {
+        let number = Uid::new();
+        let unit = name::spare(service, type_name, number);
+        let shard = self.lock().add(service, &unit, None);
+        self.place(number, service, unit, shard)
+    }
+
+    fn place(self: &Arc<Self>, uid: Uid, service: &str, unit: String, shard: usize) -> Place {
         let slice = name::slice(service, shard);
-        let register = Some(Arc::clone(self));
-        Ok(Place { uid, unit, slice, stop, state: sender, service: service.to_owned(), shard, register })
+        let (state, stop) = (watch::Sender::new(State::Running), CancellationToken::new());
+        Place { uid, unit, slice, stop, state, service: service.to_owned(), shard, register: Some(Arc::clone(self)) }
+    }
+
+    /// Whether the scope called `unit` has a place here.
+    pub(super) fn knows(&self, unit: &str) -> bool {
+        self.lock().units.contains(unit)
     }
 
     /// A scope by its module.
@@ -128,13 +162,25 @@ impl Place {
         self.state.send_replace(State::Gone(end));
     }
 
+    /// The module lives in a scope that was made before, and not in one of its own.
+    pub(super) fn move_into(&mut self, mut spare: Self) {
+        let (Some(register), Some(_)) = (&self.register, spare.register.take()) else { return };
+        let mut inner = register.lock();
+        inner.remove(&self.service, &self.unit, self.shard);
+        if let Some(entry) = inner.entries.get_mut(&self.uid) {
+            entry.unit.clone_from(&spare.unit);
+        }
+        self.unit = std::mem::take(&mut spare.unit);
+        self.slice = std::mem::take(&mut spare.slice);
+        self.service = std::mem::take(&mut spare.service);
+        self.shard = spare.shard;
+    }
+
     fn leave(&mut self) {
         let Some(register) = self.register.take() else { return };
         let mut inner = register.lock();
         inner.entries.remove(&self.uid);
-        if let Some(scopes) = inner.slices.get_mut(&self.service).and_then(|slices| slices.get_mut(self.shard)) {
-            *scopes = scopes.saturating_sub(1);
-        }
+        inner.remove(&self.service, &self.unit, self.shard);
     }
 }
 
@@ -185,6 +231,28 @@ mod tests {
         place.gone(end);
         assert_eq!((register.list(), *launched.state.borrow()), (vec![], State::Gone(end)));
         assert!(register.entry(uid).is_none());
+    }
+
+    #[test]
+    fn one_made_before_its_module_becomes_the_modules_own() {
+        let register = Arc::new(Register::default());
+        let spare = register.enter_spare("pool", "clock");
+        let (unit, count) = (spare.unit.clone(), |register: &Register| register.lock().slices["pool"][0]);
+        assert!(register.knows(&unit) && register.list().is_empty() && register.entry(spare.uid).is_none());
+        let uid = Uid::new();
+        let mut place = register.enter(uid, "pool", "clock").unwrap();
+        let (own, stop) = (place.unit.clone(), place.stop.clone());
+        assert_eq!(count(&register), 2);
+        place.move_into(spare);
+        assert_eq!((register.entry(uid).unwrap().unit, place.unit.clone(), count(&register)), (unit.clone(), unit.clone(), 1));
+        assert!(register.knows(&unit) && !register.knows(&own));
+        register.entry(uid).unwrap().stop.cancel();
+        assert!(stop.is_cancelled(), "it is stopped like any other");
+        drop(place);
+        assert!(!register.knows(&unit) && register.entry(uid).is_none() && count(&register) == 0);
+        drop(register.enter_spare("pool", "clock"));
+        assert!(register.lock().units.is_empty());
+        assert_eq!(count(&register), 0);
     }
 
     #[test]
