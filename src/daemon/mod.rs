@@ -3,7 +3,12 @@
 mod apps;
 pub mod broker;
 pub mod gateway;
+mod house;
+pub mod launcher;
 pub mod run;
+
+pub use house::{Home, House, HouseOptions, LauncherOptions};
+pub use launcher::LauncherArguments;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -28,6 +28,17 @@ impl Listeners {
         self.tcp
     }
 
+    /// The Unix sockets, for a service that takes no others.
+    ///
+    /// # Errors
+    /// One sentence that names a socket of another kind.
+    pub fn into_unix(self) -> Result<Vec<UnixListener>, String> {
+        match self.addresses().first() {
+            Some(address) => Err(format!("{address}: this program is asked at Unix sockets only")),
+            None => Ok(self.unix),
+        }
+    }
+
     /// Where clients connect over TCP.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
