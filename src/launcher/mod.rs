@@ -14,6 +14,8 @@
 mod local;
 mod remote;
 mod server;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use local::Local;

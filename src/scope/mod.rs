@@ -21,7 +21,7 @@ mod sweep;
 mod systemd;
 
 pub use process_group::ProcessGroup;
-pub use recording::{Call, Recording};
+pub use recording::{Call, Gate, Recording};
 pub use shim::{Program, User, shim_main};
 pub use systemd::{Systemd, unit_of_process};
 
