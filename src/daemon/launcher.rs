@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::{HouseOptions, Options, on_reload, on_signal};
 use crate::launcher;
 use crate::scope::{Scopes, State};
-use crate::service::{Notifier, activated};
+use crate::service::{Listeners, Notifier, activated};
 
 /// As whom the brokers of a package run.
 const BROKERS: &str = "shmooze";
@@ -49,16 +49,20 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     let found = house.scopes.list().await.map_err(|error| error.to_string())?;
     let local = house.launcher(Arc::clone(&settings)).part_of(None);
     let (listeners, made) = match given {
-        Some(given) => (given.into_unix()?, None),
+        Some(given) => (given, None),
         None => {
             let path = arguments.socket.clone().unwrap_or_else(default_socket);
-            (vec![bind(&path).await.map_err(|error| format!("{}: {error}", path.display()))?], Some(path))
+            let listener = bind(&path).await.map_err(|error| format!("{}: {error}", path.display()))?;
+            (Listeners::of_unix(listener), Some(path))
         }
     };
+    let described = listeners.describe();
+    let listeners = listeners.into_unix()?;
     let mut serving = JoinSet::new();
     for listener in listeners {
         serving.spawn(launcher::serve(listener, local.clone(), Arc::clone(&users), shutdown.clone()));
     }
+    tracing::info!("the launcher serves {described}");
     let notifier = Notifier::new();
     notifier.ready();
     notifier.status(&format!("{} modules found", found.len()));

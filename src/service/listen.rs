@@ -22,6 +22,12 @@ impl Listeners {
         Self { tcp: vec![listener], unix: Vec::new() }
     }
 
+    /// Listens on one Unix socket that exists already.
+    #[must_use]
+    pub fn of_unix(listener: UnixListener) -> Self {
+        Self { tcp: Vec::new(), unix: vec![listener] }
+    }
+
     /// The TCP sockets, for a service that speaks something else than JSON lines on them.
     #[must_use]
     pub fn into_tcp(self) -> Vec<TcpListener> {
