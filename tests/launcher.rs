@@ -175,7 +175,8 @@ fn what_cannot_be_used_gets_a_sentence() {
         ([&groups[..], &[&socket(&file)]].concat(), "file: Address already in use"),
         ([&groups[..], &[&socket(&file.join("socket"))]].concat(), "file/socket: "),
         (vec!["--scopes", "systemd"], "manager of systemd does not answer: "),
-        (vec!["--allow", "nobody-at-all"], "--allow nobody-at-all: there is no such user"),
+        (vec!["--allow", "no-such-user"], "--allow names the user \"no-such-user\", who does not exist"),
+        (vec!["--module-user", "no-such-user"], "--module-user names the user \"no-such-user\", who does not exist"),
     ] {
         let output = refused(&world, &arguments);
         let errors = String::from_utf8(output.stderr).unwrap();

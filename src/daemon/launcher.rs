@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
@@ -12,6 +12,7 @@ use super::{HouseOptions, Options, on_reload, on_signal};
 use crate::launcher;
 use crate::scope::{Scopes, State};
 use crate::service::{Listeners, Notifier, activated};
+use crate::settings;
 
 /// As whom the brokers of a package run.
 const BROKERS: &str = "shmooze";
@@ -32,6 +33,9 @@ pub struct LauncherArguments {
     /// A user whose programs may ask, besides root, this program's own and shmooze; may be given several times
     #[arg(long, value_name = "USER")]
     allow: Vec<String>,
+    /// As whom modules run whose settings name no user; else as this program's own
+    #[arg(long, value_name = "USER")]
+    module_user: Option<String>,
 }
 
 /// Launches modules for the brokers that ask, until it is told to end; modules live on where systemd holds them.
@@ -44,10 +48,13 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     let settings = arguments.options.load()?;
     let shutdown = on_signal().map_err(|error| error.to_string())?;
     let users = users(&arguments.allow)?;
+    if let Some(name) = &arguments.module_user {
+        settings::find_user(name).map_err(|problem| format!("--module-user {problem}"))?;
+    }
     let house = arguments.house.open().await?;
     // Before anybody asks: what an earlier process launched is this one's to end.
     let found = house.scopes.list().await.map_err(|error| error.to_string())?;
-    let local = house.launcher(Arc::clone(&settings)).part_of(None);
+    let local = house.launcher(Arc::clone(&settings)).part_of(None).default_user(arguments.module_user.clone());
     let (listeners, made) = match given {
         Some(given) => (given, None),
         None => {
@@ -87,10 +94,9 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
 fn users(allowed: &[String]) -> Result<Arc<[u32]>, String> {
     let mut users = vec![0, geteuid().as_raw()];
     // Missing where there is no package.
-    users.extend(User::from_name(BROKERS).ok().flatten().map(|user| user.uid.as_raw()));
+    users.extend(settings::find_user(BROKERS).ok().map(|user| user.uid.as_raw()));
     for name in allowed {
-        let user = User::from_name(name).ok().flatten().ok_or_else(|| format!("--allow {name}: there is no such user"))?;
-        users.push(user.uid.as_raw());
+        users.push(settings::find_user(name).map_err(|problem| format!("--allow {problem}"))?.uid.as_raw());
     }
     Ok(users.into())
 }

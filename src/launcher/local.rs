@@ -40,19 +40,26 @@ pub struct Local {
     scopes: Arc<dyn Scopes>,
     inherits: bool,
     part_of: Option<String>,
+    default_user: Option<String>,
 }
 
 impl Local {
     /// A launcher whose modules begin with a clean environment.
     #[must_use]
     pub fn new(settings: Arc<Settings>, scopes: Arc<dyn Scopes>) -> Self {
-        Self { settings: Arc::new(RwLock::new(settings)), scopes, inherits: false, part_of: None }
+        Self { settings: Arc::new(RwLock::new(settings)), scopes, inherits: false, part_of: None, default_user: None }
     }
 
     /// Gives modules this process's environment too, as befits a program in the foreground.
     #[must_use]
     pub fn inheriting(self) -> Self {
         Self { inherits: true, ..self }
+    }
+
+    /// As whom programs run whose settings name no user; without one, as whoever this process is.
+    #[must_use]
+    pub fn default_user(self, name: Option<String>) -> Self {
+        Self { default_user: name, ..self }
     }
 
     /// Launches by other settings from now on; what lives is left as it is.
@@ -114,8 +121,9 @@ impl Local {
 
     /// The program of a module type or of an application's service; `name` is what it is called in errors.
     fn program(&self, process: &settings::Process, service: &str, name: &str) -> Result<Program, LaunchError> {
-        let unknown = |_| LaunchError::UnknownUser { user: process.user.clone().unwrap_or_default(), type_name: name.to_owned() };
-        let user = process.find_user().map_err(unknown)?;
+        let wanted = process.user.as_ref().or(self.default_user.as_ref());
+        let unknown = |_| LaunchError::UnknownUser { user: wanted.cloned().unwrap_or_default(), type_name: name.to_owned() };
+        let user = wanted.map(|name| settings::find_user(name)).transpose().map_err(unknown)?;
         let mut environment: BTreeMap<String, String> =
             std::env::vars().filter(|(name, _)| self.inherits || BASE_ENVIRONMENT.contains(&name.as_str())).collect();
         // Descriptors and sockets of this process's own service manager are not the module's business.

@@ -101,7 +101,7 @@ impl Task {
         };
         let ending = match launched {
             Some(launched) => self.end(launched, cause).await,
-            None => Ending { cause, reached: Reached::Exit, exit: None },
+            None => Ending { cause, reached: Reached::Exit, exit: None, exceeded: None },
         };
         tracing::info!(%uid, type_name = %self.birth.type_name, "module {}: {ending}", uid.short());
         let _ = self.events.send(Event::Gone { uid, ending }).await;
@@ -165,7 +165,13 @@ impl Task {
             let _ = state.wait_for(State::is_gone).await;
         }
         let state = *state.borrow();
-        Ending { cause, reached: state.end().map_or(Reached::Exit, |end| end.reached), exit: state.exit() }
+        let end = state.end();
+        Ending {
+            cause,
+            reached: end.map_or(Reached::Exit, |end| end.reached),
+            exit: state.exit(),
+            exceeded: end.and_then(|end| end.exceeded),
+        }
     }
 }
 
