@@ -34,8 +34,9 @@ pub async fn main(kind: Kind, name: Option<&str>, options: &Options, launching: 
         let Some(lists) = settings.services.get(&name).and_then(Service::lists) else {
             return Err(format!("{}: services has no {name} any more", settings.file.display()));
         };
+        // First, so that what the broker asks for from now on is launched as it is now.
+        launching.set_settings(settings).await?;
         broker.set_types(Arc::new(lists.clone())).await;
-        launching.set_settings(settings);
         Ok(())
     });
     tokio::select! {

@@ -108,7 +108,7 @@ pub fn run(name: &str, main: impl Future<Output = Result<(), String>>) -> ExitCo
 }
 
 /// Options that every daemon takes.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Settings file; else the one named by SHMOOZE_SETTINGS, else /etc/shmooze/settings.json
     #[arg(long, value_name = "FILE")]

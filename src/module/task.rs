@@ -50,6 +50,7 @@ pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, events: 
     let handle = Handle {
         uid: birth.uid,
         type_name: Arc::clone(&birth.type_name),
+        background: birth.background,
         added: std::time::SystemTime::now(),
         parameters: Arc::clone(&parameters),
         direct,

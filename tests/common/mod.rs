@@ -21,10 +21,15 @@ pub fn example(name: &str) -> String {
 
 /// The smallest module, as a command line.
 pub fn tiny() -> Value {
+    json!([tiny_path()])
+}
+
+/// The program of the smallest module.
+pub fn tiny_path() -> String {
     let own = std::env::current_exe().unwrap();
     let program = own.ancestors().nth(2).unwrap().join("examples/tiny");
     assert!(program.exists(), "{} is not built: cargo build --examples", program.display());
-    json!([program])
+    program.display().to_string()
 }
 
 /// A port that nobody uses now.
