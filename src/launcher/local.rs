@@ -257,10 +257,8 @@ mod tests {
         let house = Recording::new();
         let launcher = Local::new(settings(3), Arc::new(house.clone()));
         let spec = || {
-            let (service, type_name) = ("pool".to_owned(), "clock".to_owned());
-            launcher
-                .spec(Launch { service, type_name, background: false, uid: Uid::new(), command_port: 1, update_port: 2 })
-                .unwrap()
+            let module_type = TypeName { service: "pool".to_owned(), background: false, name: "clock".to_owned() };
+            launcher.spec(Launch { module_type, uid: Uid::new(), command_port: 1, update_port: 2 }).unwrap()
         };
         assert_eq!((spec().spares, house.calls()), (3, Vec::new()));
         launcher.set_settings(settings(2));

@@ -9,5 +9,7 @@ mod crowd;
 mod end;
 mod escape;
 mod latency;
+mod limits;
+mod system;
 mod trouble;
 mod world;

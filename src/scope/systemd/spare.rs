@@ -14,9 +14,11 @@
 //! A spare is used only for a module whose scope would be made of exactly the same: limits that cannot be set afterwards hold
 //! as well. While it waits it costs its memory and no processor time. What ends this process closes all gates.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -185,10 +187,15 @@ async fn park(house: Weak<House>, number: u64, mut spare: Spare, mut ordered: on
     let order = tokio::select! {
         biased;
         order = &mut ordered => order.ok(),
-        _status = spare.ready.held.child.wait() => {
+        status = spare.ready.held.child.wait() => {
             let Some(house) = house.upgrade() else { return };
             tracing::debug!("{} ended before a module was launched in it", spare.place.unit);
-            lost(&house, &spare.kind, number);
+            if status.is_ok_and(|status| status.signal() == Some(Signal::SIGTERM as i32)) {
+                // As by the manager, with the unit that it is part of.
+                house.spares.stock().dismissed(&spare.kind, number);
+            } else {
+                lost(&house, &spare.kind, number);
+            }
             // It may have been taken at the same moment.
             ordered.await.ok()
         }

@@ -136,6 +136,14 @@ impl<T> Stock<T> {
         pool.begin_to_fill()
     }
 
+    /// One was ended by somebody who wants it no more. It is not replaced before the next launch of its kind.
+    pub(super) fn dismissed(&mut self, kind: &Kind, number: u64) {
+        if let Some(pool) = self.pool(kind) {
+            pool.parked.retain(|(parked, _)| *parked != number);
+            pool.wanted = pool.parked.len();
+        }
+    }
+
     /// No spare is wanted until the next launch of its kind.
     pub(super) fn give_up(&mut self) {
         for pool in &mut self.pools {
@@ -280,6 +288,17 @@ mod tests {
         assert_eq!(fill(&mut stock, &clock, now), 1);
         assert!(stock.lost(&clock, 2, now));
         assert_eq!(stock.next(&clock, now), Next::Wait(now + FIRST_PAUSE));
+    }
+
+    #[test]
+    fn what_somebody_ends_is_not_replaced_before_the_next_launch() {
+        let (mut stock, clock, now) = (Stock::default(), kind("clock"), Instant::now());
+        stock.launched(&clock, 3);
+        fill(&mut stock, &clock, now);
+        stock.dismissed(&clock, 1);
+        assert_eq!((stock.parked(), stock.next(&clock, now)), (2, Next::Done));
+        assert!(stock.launched(&clock, 3));
+        assert_eq!(fill(&mut stock, &clock, now), 1, "and then at once");
     }
 
     #[test]
