@@ -10,6 +10,7 @@ mod end;
 mod escape;
 mod latency;
 mod limits;
+mod spare;
 mod system;
 mod trouble;
 mod world;

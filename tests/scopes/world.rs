@@ -134,7 +134,8 @@ impl World {
 
     /// The scopes of this test that the manager knows.
     pub fn units(&self) -> Vec<String> {
-        let pattern = format!(r"shmooze-{}-*.scope", self.service.replace('-', r"\\x2d"));
+        // A backslash means itself in these patterns.
+        let pattern = format!(r"shmooze-{}-*.scope", self.service.replace('-', r"\x2d"));
         let output = self.systemctl(&["list-units", "--all", "--plain", "--no-legend", "--full", &pattern]);
         let text = String::from_utf8(output.stdout).unwrap();
         text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
