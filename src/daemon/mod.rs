@@ -3,6 +3,8 @@
 mod apps;
 pub mod broker;
 pub mod gateway;
+mod house;
+pub mod launcher;
 mod restart;
 pub mod run;
 mod signals;
@@ -15,6 +17,8 @@ use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+pub use house::{Home, House, HouseOptions, LauncherOptions};
+pub use launcher::LauncherArguments;
 pub use signals::{Hangups, Signals};
 
 use crate::service::Notifiers;

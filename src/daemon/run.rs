@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use super::broker::{self, shim};
-use super::{Options, Signals, apps, gateway, on_reload, restart};
-use crate::launcher::Local;
-use crate::scope::{ProcessGroup, Scopes};
+use super::{HouseOptions, Options, Signals, apps, broker, gateway, on_reload, restart};
 use crate::service::{Activation, Notifiers};
 use crate::settings::{GATEWAY_PORT, Service, Timeouts};
 
@@ -19,13 +16,13 @@ const GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// One sentence about settings that cannot be used, a port that cannot be had or a socket that nothing is served on.
-pub async fn main(options: &Options) -> Result<(), String> {
+pub async fn main(options: &Options, house: HouseOptions) -> Result<(), String> {
     // First, while there is one thread: it takes the descriptors out of the environment.
     let mut given = Activation::of_process().map_err(|error| error.to_string())?;
     let signals = Signals::listen().map_err(|error| error.to_string())?;
     let settings = options.load()?;
-    let scopes: Arc<dyn Scopes> = Arc::new(ProcessGroup::new(shim()?));
-    let launcher = Local::new(Arc::clone(&settings), Arc::clone(&scopes)).inheriting();
+    let house = house.open().await?;
+    let launcher = house.launcher(Arc::clone(&settings)).inheriting();
     let notifiers = Notifiers::new();
     let is_app = |service: &Service| matches!(service, Service::App(_));
     let names = |apps: bool| settings.services.iter().filter(move |(_, service)| is_app(service) == apps).map(|(name, _)| name);
@@ -61,7 +58,7 @@ pub async fn main(options: &Options) -> Result<(), String> {
         tasks.spawn(service.until(signals.shutdown.clone(), notifier));
     }
     for name in names(true) {
-        tasks.spawn(apps::keep(name.clone(), launcher.clone(), Arc::clone(&scopes), signals.shutdown.clone()));
+        tasks.spawn(apps::keep(name.clone(), launcher.clone(), Arc::clone(&house.scopes), signals.shutdown.clone()));
     }
     if let Some(gateway) = gateway {
         println!("{} is open at {}", settings.name.as_deref().unwrap_or("shmooze"), gateway.url());

@@ -1,9 +1,11 @@
 //! The sockets that the service manager has opened for this process (`sd_listen_fds(3)`).
 
 use std::io;
+use std::os::fd::AsFd;
 
 use listenfd::ListenFd;
 use nix::sys::socket::{getsockopt, sockopt};
+use tokio::net::{TcpListener, UnixListener};
 
 use super::Listeners;
 
@@ -96,14 +98,18 @@ impl Activation {
 fn take(given: &mut ListenFd, at: usize) -> io::Result<Listeners> {
     let is_none = || io::Error::new(io::ErrorKind::InvalidInput, "is no listening stream socket");
     if let Ok(Some(socket)) = given.take_tcp_listener(at) {
-        if getsockopt(&socket, sockopt::AcceptConn) != Ok(true) {
+        if !listens(&socket) {
             return Err(is_none());
         }
-        return Listeners::of_tcp(socket);
+        socket.set_nonblocking(true)?;
+        return TcpListener::from_std(socket).map(Listeners::of);
     }
-    let socket = given.take_unix_listener(at).ok().flatten().ok_or_else(is_none)?;
-    if getsockopt(&socket, sockopt::AcceptConn) != Ok(true) {
-        return Err(is_none());
-    }
-    Listeners::of_unix(socket)
+    let socket = given.take_unix_listener(at).ok().flatten().filter(listens).ok_or_else(is_none)?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(socket).map(Listeners::of_unix)
+}
+
+/// Whether it takes connections; a connected one (`Accept=yes` of the socket unit) does not.
+fn listens(socket: &impl AsFd) -> bool {
+    getsockopt(socket, sockopt::AcceptConn) == Ok(true)
 }

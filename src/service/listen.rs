@@ -30,14 +30,10 @@ impl Listeners {
         Self { tcp: vec![listener], ..Self::default() }
     }
 
-    pub(super) fn of_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        Ok(Self { tcp: vec![TcpListener::from_std(listener)?], ..Self::default() })
-    }
-
-    pub(super) fn of_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        Ok(Self { unix: vec![UnixListener::from_std(listener)?], ..Self::default() })
+    /// Listens on one Unix socket that exists already.
+    #[must_use]
+    pub fn of_unix(listener: UnixListener) -> Self {
+        Self { unix: vec![listener], ..Self::default() }
     }
 
     /// Listens on those of `other`, too.
@@ -68,6 +64,17 @@ impl Listeners {
             }
         }
         Poll::Pending
+    }
+
+    /// The Unix sockets, for a service that takes no others.
+    ///
+    /// # Errors
+    /// One sentence that names a socket of another kind.
+    pub fn into_unix(self) -> Result<Vec<UnixListener>, String> {
+        match self.addresses().first() {
+            Some(address) => Err(format!("{address}: this program is asked at Unix sockets only")),
+            None => Ok(self.unix),
+        }
     }
 
     /// Where clients connect over TCP.
@@ -116,7 +123,7 @@ mod tests {
         let path = folder.path().join("socket");
         let mut listeners = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listeners.addresses()[0];
-        listeners.append(Listeners::of_unix(std::os::unix::net::UnixListener::bind(&path).unwrap()).unwrap());
+        listeners.append(Listeners::of_unix(UnixListener::bind(&path).unwrap()));
         let tcp: Vec<_> = (0..4).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
         let unix: Vec<_> = (0..4).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
         let mut kinds = String::new();
