@@ -8,10 +8,10 @@ use nix::unistd::geteuid;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
-use super::{HouseOptions, Options, on_reload, on_signal};
+use super::{HouseOptions, Options, Signals, on_reload};
 use crate::launcher;
 use crate::scope::{Scopes, State};
-use crate::service::{Listeners, Notifier, activated};
+use crate::service::{Listeners, Notifiers, activated};
 use crate::settings;
 
 /// As whom the brokers of a package run.
@@ -45,8 +45,8 @@ pub struct LauncherArguments {
 pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     // First, while there is one thread: it takes the descriptors out of the environment.
     let given = activated().map_err(|error| error.to_string())?;
+    let signals = Signals::listen().map_err(|error| error.to_string())?;
     let settings = arguments.options.load()?;
-    let shutdown = on_signal().map_err(|error| error.to_string())?;
     let users = users(&arguments.allow)?;
     if let Some(name) = &arguments.module_user {
         settings::find_user(name).map_err(|problem| format!("--module-user {problem}"))?;
@@ -74,27 +74,34 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     let listeners = listeners.into_unix()?;
     let mut serving = JoinSet::new();
     for listener in listeners {
-        serving.spawn(launcher::serve(listener, local.clone(), Arc::clone(&users), Arc::clone(&reload), shutdown.clone()));
+        serving.spawn(launcher::serve(
+            listener,
+            local.clone(),
+            Arc::clone(&users),
+            Arc::clone(&reload),
+            signals.shutdown.clone(),
+        ));
     }
     tracing::info!("the launcher serves {described}");
-    let notifier = Notifier::new();
+    let notifiers = Notifiers::new();
+    let notifier = notifiers.part("launcher");
     notifier.ready();
     notifier.status(&format!("{} modules found", found.len()));
-    let reloading = on_reload(&arguments.options, notifier, async |settings| {
+    let reloading = on_reload(&arguments.options, signals.hangups, &notifiers, async |settings| {
         local.set_settings(Arc::clone(settings));
-        Ok(())
+        Ok(Vec::new())
     });
-    let ended = tokio::select! {
-        _ = async { while serving.join_next().await.is_some() {} } => Ok(()),
-        error = reloading => Err(error.to_string()),
-    };
+    tokio::select! {
+        () = async { while serving.join_next().await.is_some() {} } => {}
+        never = reloading => match never {},
+    }
     if let Some(path) = made {
         let _ = std::fs::remove_file(path);
     }
     if !house.lasting {
         end_all(house.scopes.as_ref()).await;
     }
-    ended
+    Ok(())
 }
 
 /// The ids of those who may ask.
