@@ -18,6 +18,11 @@ pub fn on_demand(machine: &Machine) {
     assert_eq!(shmz(machine, &["--json", "pool"]), "[]");
     assert!(is_active(machine, "shmooze-pool.service") && is_active(machine, "shmooze-launcher.service"));
     assert!(!is_active(machine, "shmooze-queue.service"));
+    // The Unix socket is for those of its group.
+    let ask = "echo '{\"cmd\": \"pool\"}' | socat -t 10 - UNIX-CONNECT:/run/shmooze/pool.sock";
+    let answer = machine.command(&["bash", "-c", ask]).user("shmooze").run().success().text();
+    assert_eq!(answer, "{\"success\": true, \"result\": []}");
+    assert_ne!(machine.command(&["bash", "-c", ask]).user("bob").run().status, 0);
     // Over HTTP it is two services that start.
     assert_eq!(shmz(machine, &["--url", "http://127.0.0.1:9480/", "--json", "queue"]), "[]");
     assert!(is_active(machine, "shmooze-gateway.service") && is_active(machine, "shmooze-queue.service"));
