@@ -17,6 +17,8 @@ mod board;
 mod driver;
 mod history;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use board::{Board, Item, Snapshot};
 pub use history::{History, KEPT};

@@ -1,16 +1,14 @@
 //! `shmooze-queue` and `shmooze-pool`: one service of the settings.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, on_reload, on_signal};
+use super::{LauncherOptions, Options, on_reload, on_signal};
 use crate::broker::{Broker, Configuration, Kind};
-use crate::launcher::{Launcher, Local};
+use crate::launcher::Launcher;
 use crate::record::Record;
-use crate::scope::ProcessGroup;
 use crate::service::{Limits, Listeners, Notifier, activated, bind_loopback, serve};
 use crate::settings::{Service, Settings};
 
@@ -21,24 +19,24 @@ const RECORD_DEADLINE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// One sentence about settings that cannot be used or a port that cannot be had.
-pub async fn main(kind: Kind, name: Option<&str>, options: &Options) -> Result<(), String> {
+pub async fn main(kind: Kind, name: Option<&str>, options: &Options, launching: &LauncherOptions) -> Result<(), String> {
     // First, while there is one thread: it takes the descriptors out of the environment.
     let given = activated().map_err(|error| error.to_string())?;
     let settings = options.load()?;
     let name = choose(&settings, kind, name)?;
     let shutdown = on_signal().map_err(|error| error.to_string())?;
-    let scopes = Arc::new(ProcessGroup::new(shim()?));
-    let launcher = Local::new(Arc::clone(&settings), scopes);
+    let launching = launching.open(&settings).await?;
     let notifier = Notifier::new();
-    let service = Running::start(&settings, &name, given, Arc::new(launcher.clone()), notifier).await?;
+    let service = Running::start(&settings, &name, given, launching.launcher(), notifier).await?;
     tracing::info!("{name} serves {}", service.listeners.describe());
     let broker = service.broker.clone();
     let reloading = on_reload(options, notifier, async |settings| {
         let Some(lists) = settings.services.get(&name).and_then(Service::lists) else {
             return Err(format!("{}: services has no {name} any more", settings.file.display()));
         };
+        // First, so that what the broker asks for from now on is launched as it is now.
+        launching.set_settings(settings).await?;
         broker.set_types(Arc::new(lists.clone())).await;
-        launcher.set_settings(Arc::clone(settings));
         Ok(())
     });
     tokio::select! {
@@ -116,18 +114,4 @@ fn choose(settings: &Settings, kind: Kind, name: Option<&str>) -> Result<String,
             _ => Err(format!("{file}: services has several {word}s; choose one with --service")),
         },
     }
-}
-
-/// Where packages install programs that people do not run by hand.
-const LIBEXEC: &str = "/usr/libexec/shmooze";
-
-/// The program `shmooze-shim`: beside this one, else where packages install it.
-pub(super) fn shim() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| format!("the path of this program is not known: {error}"))?;
-    let beside = own.with_file_name("shmooze-shim");
-    let installed = PathBuf::from(LIBEXEC).join("shmooze-shim");
-    [beside, installed]
-        .into_iter()
-        .find(|path| path.exists())
-        .ok_or_else(|| format!("the program shmooze-shim is neither beside {} nor in {LIBEXEC}", own.display()))
 }

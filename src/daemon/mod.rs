@@ -3,7 +3,12 @@
 mod apps;
 pub mod broker;
 pub mod gateway;
+mod house;
+pub mod launcher;
 pub mod run;
+
+pub use house::{Home, House, HouseOptions, LauncherOptions};
+pub use launcher::LauncherArguments;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -103,7 +108,7 @@ pub fn run(name: &str, main: impl Future<Output = Result<(), String>>) -> ExitCo
 }
 
 /// Options that every daemon takes.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Settings file; else the one named by SHMOOZE_SETTINGS, else /etc/shmooze/settings.json
     #[arg(long, value_name = "FILE")]

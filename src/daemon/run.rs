@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use super::broker::{self, shim};
-use super::{Options, apps, gateway, on_signal};
-use crate::launcher::Local;
-use crate::scope::{ProcessGroup, Scopes};
+use super::broker;
+use super::{HouseOptions, Options, apps, gateway, on_signal};
 use crate::service::Notifier;
 use crate::settings::{GATEWAY_PORT, Service};
 
@@ -15,11 +13,11 @@ use crate::settings::{GATEWAY_PORT, Service};
 ///
 /// # Errors
 /// One sentence about settings that cannot be used or a port that cannot be had.
-pub async fn main(options: &Options) -> Result<(), String> {
+pub async fn main(options: &Options, house: HouseOptions) -> Result<(), String> {
     let settings = options.load()?;
     let shutdown = on_signal().map_err(|error| error.to_string())?;
-    let scopes: Arc<dyn Scopes> = Arc::new(ProcessGroup::new(shim()?));
-    let launcher = Local::new(Arc::clone(&settings), Arc::clone(&scopes)).inheriting();
+    let house = house.open().await?;
+    let launcher = house.launcher(Arc::clone(&settings)).inheriting();
     let tasks = TaskTracker::new();
     // Everything is bound before anything is started: a port that is taken ends all of it with one sentence.
     let mut services = Vec::new();
@@ -36,7 +34,7 @@ pub async fn main(options: &Options) -> Result<(), String> {
         tasks.spawn(service.until(shutdown.clone(), Notifier::silent()));
     }
     for (name, _) in settings.services.iter().filter(|(_, service)| matches!(service, Service::App(_))) {
-        tasks.spawn(apps::keep(name.clone(), launcher.clone(), Arc::clone(&scopes), shutdown.clone()));
+        tasks.spawn(apps::keep(name.clone(), launcher.clone(), Arc::clone(&house.scopes), shutdown.clone()));
     }
     if let Some(gateway) = gateway {
         let url = gateway.url();

@@ -22,10 +22,27 @@ impl Listeners {
         Self { tcp: vec![listener], unix: Vec::new() }
     }
 
+    /// Listens on one Unix socket that exists already.
+    #[must_use]
+    pub fn of_unix(listener: UnixListener) -> Self {
+        Self { tcp: Vec::new(), unix: vec![listener] }
+    }
+
     /// The TCP sockets, for a service that speaks something else than JSON lines on them.
     #[must_use]
     pub fn into_tcp(self) -> Vec<TcpListener> {
         self.tcp
+    }
+
+    /// The Unix sockets, for a service that takes no others.
+    ///
+    /// # Errors
+    /// One sentence that names a socket of another kind.
+    pub fn into_unix(self) -> Result<Vec<UnixListener>, String> {
+        match self.addresses().first() {
+            Some(address) => Err(format!("{address}: this program is asked at Unix sockets only")),
+            None => Ok(self.unix),
+        }
     }
 
     /// Where clients connect over TCP.

@@ -22,10 +22,15 @@ pub fn example(name: &str) -> String {
 
 /// The smallest module, as a command line.
 pub fn tiny() -> Value {
+    json!([tiny_path()])
+}
+
+/// The program of the smallest module.
+pub fn tiny_path() -> String {
     let own = std::env::current_exe().unwrap();
     let program = own.ancestors().nth(2).unwrap().join("examples/tiny");
     assert!(program.exists(), "{} is not built: cargo build --examples", program.display());
-    json!([program])
+    program.display().to_string()
 }
 
 /// A port that nobody uses now.
@@ -101,6 +106,8 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it and waits until it has said `serving` times that it serves.
     pub fn start(command: &mut Command, serving: usize) -> Self {
+        // The same on every machine; tests/scopes and the booted machines show the other house.
+        command.env("SHMOOZE_SCOPES", "process-groups");
         let mut child = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, log) = std::sync::mpsc::channel();
