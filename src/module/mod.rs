@@ -23,6 +23,7 @@
 
 mod answers;
 mod conversation;
+mod door;
 mod ending;
 pub mod guest;
 mod parameters;

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -135,6 +136,19 @@ impl Daemon {
                 Ok(line) if line.contains(text) => return line,
                 Ok(line) => seen = seen + &line + "\n",
                 Err(_) => panic!("the log never said {text:?}; it said:\n{seen}"),
+            }
+        }
+    }
+
+    /// All that it logs from now on until it ends.
+    pub fn log_to_its_end(&self) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = Vec::new();
+        loop {
+            match self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => lines.push(line),
+                Err(RecvTimeoutError::Disconnected) => return lines,
+                Err(RecvTimeoutError::Timeout) => panic!("it did not end; it said {lines:?}"),
             }
         }
     }
