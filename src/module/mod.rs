@@ -43,6 +43,7 @@ use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::Order;
+use crate::journal::Witness;
 use crate::protocol::{ProtocolError, Raw, Response, Uid};
 
 /// What a module's task reports.
@@ -103,6 +104,7 @@ pub struct Handle {
     background: bool,
     added: SystemTime,
     parameters: Arc<Parameters>,
+    witness: Witness,
     direct: mpsc::Sender<Direct>,
     tells: mpsc::Sender<Tell>,
 }
@@ -124,6 +126,12 @@ impl Handle {
     #[must_use]
     pub const fn is_background(&self) -> bool {
         self.background
+    }
+
+    /// Who tells the journal of it.
+    #[must_use]
+    pub const fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     /// When it was added.

@@ -9,6 +9,7 @@ use super::conversation::Conversation;
 use super::door::Door;
 use super::ports::{Ports, Streams};
 use super::{Cause, Direct, Ending, Event, Handle, Parameters, Reached, Tell};
+use crate::journal::Witness;
 use crate::launcher::{Launch, LaunchError, Launcher, TypeName};
 use crate::protocol::{ProtocolError, Raw, Uid};
 use crate::record::Record;
@@ -48,16 +49,18 @@ pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, events: 
     let (direct, directed) = mpsc::channel(DIRECT_CAPACITY);
     let (tells, told) = mpsc::channel(TELL_CAPACITY);
     let parameters = Arc::new(Parameters::default());
+    let witness = Witness::new(Arc::clone(&birth.service), birth.uid, Arc::clone(&birth.type_name));
     let handle = Handle {
         uid: birth.uid,
         type_name: Arc::clone(&birth.type_name),
         background: birth.background,
         added: std::time::SystemTime::now(),
         parameters: Arc::clone(&parameters),
+        witness: witness.clone(),
         direct,
         tells,
     };
-    let task = Task { birth, launcher, record, events, parameters, directed };
+    let task = Task { birth, launcher, record, events, parameters, witness, directed };
     tokio::spawn(task.live(told));
     handle
 }
@@ -68,6 +71,7 @@ struct Task {
     record: Record,
     events: mpsc::Sender<Event>,
     parameters: Arc<Parameters>,
+    witness: Witness,
     directed: mpsc::Receiver<Direct>,
 }
 
@@ -105,7 +109,7 @@ impl Task {
             Some(launched) => self.end(launched, cause).await,
             None => Ending { cause, reached: Reached::Exit, exit: None, exceeded: None },
         };
-        tracing::info!(%uid, type_name = %self.birth.type_name, "module {}: {ending}", uid.short());
+        ending.tell(&self.witness);
         let _ = self.events.send(Event::Gone { uid, ending }).await;
     }
 
@@ -135,7 +139,8 @@ impl Task {
                 return Err(NotStarted { launched: Some(launched), ..not_started(ProtocolError::NotConnected) });
             }
         };
-        let door = Arc::new(Door::new(self.birth.uid, &launched));
+        self.witness.launched(launched.pid, launched.scope());
+        let door = Arc::new(Door::new(self.birth.uid, self.witness.clone(), &launched));
         let mut state = launched.state.clone();
         // A program that ended well may have left a daemon that connects yet; one that failed has not.
         let failed = state.wait_for(|state| !matches!(state, State::Running | State::Exited(Exit::Status(0))));

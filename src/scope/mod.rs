@@ -105,6 +105,18 @@ pub enum Reached {
     Kill,
 }
 
+impl Reached {
+    /// One word, as in `history` and in the journal.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exit => "exit",
+            Self::Terminate => "terminate",
+            Self::Kill => "kill",
+        }
+    }
+}
+
 /// A limit that ended a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exceeded {
@@ -172,6 +184,14 @@ pub struct Launched {
     pub cgroup: Option<PathBuf>,
     /// How far the scope has come.
     pub state: watch::Receiver<State>,
+}
+
+impl Launched {
+    /// Name of the scope, where it has one.
+    #[must_use]
+    pub fn scope(&self) -> Option<&str> {
+        self.cgroup.as_ref()?.file_name()?.to_str().filter(|name| name.ends_with(".scope"))
+    }
 }
 
 /// Why a house could not do what it was asked; one sentence.
