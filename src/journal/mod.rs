@@ -18,6 +18,7 @@ use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 
 use tracing::field::Field;
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -31,7 +32,9 @@ pub fn start() {
     if is_journal()
         && let Ok(journal) = tracing_journald::layer()
     {
-        registry.with(journal.with_field_prefix(None)).init();
+        // Nothing of what is ordinary is worth a notice (syslog(3)).
+        let priorities = PriorityMappings { info: Priority::Informational, debug: Priority::Debug, ..PriorityMappings::new() };
+        registry.with(journal.with_field_prefix(None).with_priority_mappings(priorities)).init();
         return;
     }
     let terminal = std::io::stderr().is_terminal();

@@ -19,11 +19,13 @@ mod recording;
 mod shim;
 pub(crate) mod sweep;
 mod systemd;
+mod usage;
 
 pub use process_group::ProcessGroup;
 pub use recording::{Call, Gate, Recording};
 pub use shim::{Program, User, shim_main};
 pub use systemd::{Systemd, unit_of_process};
+pub use usage::Usage;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -184,14 +186,6 @@ pub struct Launched {
     pub cgroup: Option<PathBuf>,
     /// How far the scope has come.
     pub state: watch::Receiver<State>,
-}
-
-impl Launched {
-    /// Name of the scope, where it has one.
-    #[must_use]
-    pub fn scope(&self) -> Option<&str> {
-        self.cgroup.as_ref()?.file_name()?.to_str().filter(|name| name.ends_with(".scope"))
-    }
 }
 
 /// Why a house could not do what it was asked; one sentence.
