@@ -11,6 +11,7 @@ mod signals;
 mod sockets;
 
 use std::convert::Infallible;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub fn start_log() {
     use std::io::IsTerminal;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    // Nobody may be there to read it any more, which must not end the program.
+    let log = log.log_internal_errors(false);
     let terminal = std::io::stderr().is_terminal();
     // The journal has the time already.
     if terminal { log.with_ansi(true).init() } else { log.with_ansi(false).without_time().init() }
@@ -84,14 +87,14 @@ pub fn run(name: &str, main: impl Future<Output = Result<(), String>>) -> ExitCo
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("{name}: {error}");
+            let _ = writeln!(std::io::stderr(), "{name}: {error}");
             return ExitCode::FAILURE;
         }
     };
     match runtime.block_on(main) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{name}: {error}");
+            let _ = writeln!(std::io::stderr(), "{name}: {error}");
             ExitCode::from(BAD_CONFIGURATION)
         }
     }

@@ -78,6 +78,13 @@ impl World {
         Self { folder, settings: path, queue, pool, gateway }
     }
 
+    /// Writes the settings file anew.
+    pub fn change(&self, change: impl FnOnce(&mut Value)) {
+        let mut settings = serde_json::from_slice(&std::fs::read(&self.settings).unwrap()).unwrap();
+        change(&mut settings);
+        std::fs::write(&self.settings, serde_json::to_vec_pretty(&settings).unwrap()).unwrap();
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -143,6 +150,12 @@ impl Daemon {
     pub fn terminate(mut self) -> ExitStatus {
         self.signal(nix::sys::signal::Signal::SIGTERM);
         self.wait()
+    }
+
+    /// Waits for the end, and answers what of the log was not read yet.
+    pub fn end(mut self) -> (ExitStatus, String) {
+        let status = self.wait();
+        (status, self.log.iter().map(|line| line + "\n").collect())
     }
 
     pub fn wait(&mut self) -> ExitStatus {
