@@ -148,6 +148,12 @@ fn settings_are_read_again() {
     // The broker still knows it, and the launcher decides.
     let answer = client.call("add", &json!({"type": "exits"}));
     assert_eq!(answer["error"], "Could not start module: queue has no module type exits");
+    // A broker that reads its settings again has the launcher read them, too.
+    std::fs::write(&launched.world.settings, settings.replace("\"exits\"", "\"new\"").replace("/bin/true", &common::tiny_path()))
+        .unwrap();
+    queue.signal(Signal::SIGHUP);
+    queue.wait_for_log("read again");
+    client.add("new", &json!({}));
     std::fs::write(&launched.world.settings, "{").unwrap();
     launcher.signal(Signal::SIGHUP);
     launcher.wait_for_log("the settings stay as they were");

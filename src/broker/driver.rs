@@ -10,7 +10,7 @@ use super::extension::Extension;
 use super::status::{self, Status};
 use super::{Board, Configuration, Kind};
 use crate::engine::{Effect, Engine, Input, Place, Pool, Queue, Ticket};
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, TypeName};
 use crate::module::{self, Birth, Cause, Event, Handle};
 use crate::protocol::{ProtocolError, Raw, Uid};
 use crate::record::Record;
@@ -170,10 +170,7 @@ impl Driver {
                 let ticket = self.ticket(Waiting::Changed(reply));
                 self.step(Input::Move { ticket, uids });
             }
-            Message::SetTypes(types) => {
-                self.longest_ending = self.longest_ending.max(longest_ending(&types));
-                self.configuration.types = types;
-            }
+            Message::SetTypes(types) => self.set_types(types),
             Message::Ping { reply } => drop(reply.send(Ok(()))),
             Message::Drain { done } => {
                 self.drained.push(done);
@@ -182,6 +179,30 @@ impl Driver {
                 let ticket = self.ticket(Waiting::Nobody);
                 self.step(Input::Drain { ticket });
             }
+        }
+    }
+
+    /// Modules that live are left as they are, but for limits that can be set while they do.
+    fn set_types(&mut self, types: Arc<Lists>) {
+        self.longest_ending = self.longest_ending.max(longest_ending(&types));
+        let before = std::mem::replace(&mut self.configuration.types, types);
+        for module in self.modules.values() {
+            let limits = |types: &Lists| {
+                let of_kind = if module.is_background() { &types.backgrounds } else { &types.modules };
+                of_kind.get(module.type_name()).map(|module_type| module_type.process.limits.clone())
+            };
+            let now = limits(&self.configuration.types);
+            if now.is_none() || now == limits(&before) {
+                continue;
+            }
+            let (uid, launcher) = (module.uid(), Arc::clone(&self.launcher));
+            let (service, name) = (self.name.to_string(), module.type_name().to_owned());
+            let module_type = TypeName { service, background: module.is_background(), name };
+            tokio::spawn(async move {
+                if let Err(error) = launcher.set_limits(uid, module_type).await {
+                    tracing::warn!(%uid, "module {} keeps its limits: {error}", uid.short());
+                }
+            });
         }
     }
 

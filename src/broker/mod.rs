@@ -18,6 +18,8 @@ mod driver;
 mod extension;
 mod history;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use board::{Board, Item, Snapshot};
 pub use history::{History, KEPT};

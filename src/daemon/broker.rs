@@ -36,8 +36,8 @@ pub async fn main(kind: Kind, name: Option<&str>, options: &Options, launching: 
         let Some(lists) = same.and_then(Service::lists) else {
             return Err(format!("{}: services has no {} called {name} any more", new.file.display(), word(kind)));
         };
-        // The launcher first: what the broker offers can be launched.
-        launching.set_settings(new);
+        // First, so that what the broker offers is launched as it is now.
+        launching.set_settings(new).await?;
         broker.set_types(Arc::new(lists.clone())).await;
         Ok(restart::of_broker(&settings, new, &name))
     });

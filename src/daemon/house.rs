@@ -120,11 +120,13 @@ impl Launching {
         }
     }
 
-    /// Launches by other settings from now on, where this process does.
-    pub(super) fn set_settings(&self, settings: &Arc<Settings>) {
-        if let Self::Local(local) = self {
-            local.set_settings(Arc::clone(settings));
+    /// Launches by other settings from now on; a launcher of its own reads them itself.
+    pub(super) async fn set_settings(&self, settings: &Arc<Settings>) -> Result<(), String> {
+        match self {
+            Self::Local(local) => local.set_settings(Arc::clone(settings)),
+            Self::Remote(remote) => remote.reload().await.map_err(|error| format!("launcher: {error}"))?,
         }
+        Ok(())
     }
 }
 

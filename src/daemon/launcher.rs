@@ -63,11 +63,24 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
             (Listeners::of_unix(listener), Some(path))
         }
     };
+    let reload: launcher::Reload = {
+        let (options, local) = (arguments.options.clone(), local.clone());
+        Arc::new(move || {
+            local.set_settings(options.load()?);
+            Ok(())
+        })
+    };
     let described = listeners.describe();
     let listeners = listeners.into_unix()?;
     let mut serving = JoinSet::new();
     for listener in listeners {
-        serving.spawn(launcher::serve(listener, local.clone(), Arc::clone(&users), signals.shutdown.clone()));
+        serving.spawn(launcher::serve(
+            listener,
+            local.clone(),
+            Arc::clone(&users),
+            Arc::clone(&reload),
+            signals.shutdown.clone(),
+        ));
     }
     tracing::info!("the launcher serves {described}");
     let notifiers = Notifiers::new();

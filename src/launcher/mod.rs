@@ -20,7 +20,7 @@ mod wire;
 
 pub use local::Local;
 pub use remote::Remote;
-pub use server::serve;
+pub use server::{Reload, serve};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -71,6 +71,9 @@ pub enum LaunchError {
         /// Name of the type.
         type_name: String,
     },
+    /// The launcher could not read its settings again.
+    #[error("{0}")]
+    Settings(String),
     /// The scope could not be made.
     #[error(transparent)]
     Scope(#[from] ScopeError),

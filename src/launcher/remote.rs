@@ -62,6 +62,14 @@ impl Remote {
         Self { asked }
     }
 
+    /// Has the launcher read its settings again, so that it launches by the same as whoever asks.
+    ///
+    /// # Errors
+    /// [`LaunchError::Settings`] where it cannot use them.
+    pub async fn reload(&self) -> Result<(), LaunchError> {
+        self.ask(Ask::Reload).await.map(|_| ())
+    }
+
     async fn ask(&self, ask: Ask) -> Result<Answered, LaunchError> {
         let gone = || LaunchError::Scope(ScopeError::System("the link to the launcher has ended".to_owned()));
         let (answer, answered) = oneshot::channel();
@@ -223,14 +231,16 @@ impl Link {
             tokio::select! {
                 read = reading.read_buf(buffer.space(READ_BYTES)) => {
                     if read? == 0 {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
+                        return Err(io::Error::other("it ended the connection"));
                     }
                     while let Some(line) = buffer.next_line() {
                         let line = line.map_err(io::Error::other)?;
                         self.hear(serde_json::from_slice(&line)?);
                     }
                     *pauses = self::pauses();
-                    self.complained = false;
+                    if std::mem::take(&mut self.complained) {
+                        tracing::info!("the launcher answers again");
+                    }
                 }
                 written = writing.write(&self.unsent), if !self.unsent.is_empty() => {
                     self.unsent.drain(..written?);

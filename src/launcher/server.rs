@@ -36,9 +36,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 4096;
 
+/// Reads the settings again and launches by them from now on; or says in one sentence why it cannot, and leaves all as it
+/// was.
+pub type Reload = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 /// Answers the users with these ids on `listener` until `shutdown`, and then until each question that was begun is
 /// answered. Scopes end with the unit of the caller that asked for them.
-pub async fn serve(listener: UnixListener, local: Local, users: Arc<[u32]>, shutdown: CancellationToken) {
+pub async fn serve(listener: UnixListener, local: Local, users: Arc<[u32]>, reload: Reload, shutdown: CancellationToken) {
     let callers = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -48,7 +52,7 @@ pub async fn serve(listener: UnixListener, local: Local, users: Arc<[u32]>, shut
         match accepted {
             Ok((socket, _)) => {
                 if let Some(local) = admit(&socket, &local, &users) {
-                    callers.spawn(converse(socket, local, shutdown.clone()));
+                    callers.spawn(converse(socket, local, Arc::clone(&reload), shutdown.clone()));
                 }
             }
             Err(error) => {
@@ -83,10 +87,10 @@ fn admit(socket: &UnixStream, local: &Local, users: &[u32]) -> Option<Local> {
 }
 
 /// One caller, from its first question to its last answer.
-async fn converse(socket: UnixStream, local: Local, shutdown: CancellationToken) {
+async fn converse(socket: UnixStream, local: Local, reload: Reload, shutdown: CancellationToken) {
     let (reading, mut writing) = socket.into_split();
     let (messages, mut unread) = mpsc::channel(UNREAD);
-    let caller = Caller { local, messages };
+    let caller = Caller { local, reload, messages };
     let mut reading = pin!(caller.take_questions(reading, &shutdown));
     let mut lines = Vec::new();
     loop {
@@ -111,6 +115,7 @@ async fn converse(socket: UnixStream, local: Local, shutdown: CancellationToken)
 #[derive(Clone)]
 struct Caller {
     local: Local,
+    reload: Reload,
     messages: mpsc::Sender<Message>,
 }
 
@@ -160,6 +165,7 @@ impl Caller {
             Ask::Freeze(uid) => done(local.freeze(uid).await),
             Ask::Thaw(uid) => done(local.thaw(uid).await),
             Ask::SetLimits(uid, module_type) => local.set_limits(uid, module_type).await.map(|()| Answer::Done),
+            Ask::Reload => (self.reload)().map(|()| Answer::Done).map_err(LaunchError::Settings),
             Ask::List(service) => local.list(&service).await.map(Answer::List).map_err(LaunchError::from),
         };
         self.say(Message::Answer { id, result }).await;

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{Answer, Ask, Message, Question};
-use super::{Launch, LaunchError, Launcher, Local, Remote, TypeName, serve};
+use super::{Launch, LaunchError, Launcher, Local, Reload, Remote, TypeName, serve};
 use crate::protocol::Uid;
 use crate::scope::{Call, End, Exit, Reached, Recording, ScopeError, State};
 use crate::settings::Settings;
@@ -30,6 +31,8 @@ struct World {
     house: Arc<Recording>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
+    /// How often the settings were read again.
+    reloads: Arc<AtomicUsize>,
 }
 
 fn own_user() -> u32 {
@@ -46,8 +49,15 @@ impl World {
         let local = Local::new(settings, house.clone());
         let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
         let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, local, users.into(), shutdown.clone()));
-        Self { directory, house, shutdown, serving }
+        let reloads = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&reloads);
+        // The second time the file is at fault.
+        let reload: Reload = Arc::new(move || match counted.fetch_add(1, Ordering::Relaxed) {
+            0 => Ok(()),
+            _ => Err("settings.json: `ports` is missing".to_owned()),
+        });
+        let serving = tokio::spawn(serve(listener, local, users.into(), reload, shutdown.clone()));
+        Self { directory, house, shutdown, serving, reloads }
     }
 
     fn remote(&self) -> Remote {
@@ -143,6 +153,16 @@ async fn the_reason_of_the_house_arrives_as_it_is() {
     let reason = ScopeError::Execute { program: "/bin/clock".into(), reason: "No such file or directory".into() };
     world.house.refuse(reason.clone());
     assert_eq!(world.remote().launch(a_clock()).await.unwrap_err(), LaunchError::Scope(reason));
+}
+
+#[tokio::test]
+async fn a_broker_that_reads_its_settings_has_the_launcher_read_its_own() {
+    let world = World::new();
+    let remote = world.remote();
+    remote.reload().await.unwrap();
+    let refusal = LaunchError::Settings("settings.json: `ports` is missing".to_owned());
+    assert_eq!(remote.reload().await.unwrap_err(), refusal);
+    assert_eq!(world.reloads.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]

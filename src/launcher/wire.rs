@@ -40,6 +40,8 @@ pub(super) enum Ask {
     /// Asks for the states of a module that was launched before.
     Watch(Uid),
     List(String),
+    /// Asks the launcher to read its settings again.
+    Reload,
 }
 
 /// What a launcher says.

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::conversation::Conversation;
+use super::door::Door;
 use super::ports::{Ports, Streams};
 use super::{Cause, Direct, Ending, Event, Handle, Parameters, Reached, Tell};
 use crate::launcher::{Launch, LaunchError, Launcher, TypeName};
@@ -50,6 +51,7 @@ pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, events: 
     let handle = Handle {
         uid: birth.uid,
         type_name: Arc::clone(&birth.type_name),
+        background: birth.background,
         added: std::time::SystemTime::now(),
         parameters: Arc::clone(&parameters),
         direct,
@@ -133,11 +135,12 @@ impl Task {
                 return Err(NotStarted { launched: Some(launched), ..not_started(ProtocolError::NotConnected) });
             }
         };
+        let door = Arc::new(Door::new(self.birth.uid, &launched));
         let mut state = launched.state.clone();
         // A program that ended well may have left a daemon that connects yet; one that failed has not.
         let failed = state.wait_for(|state| !matches!(state, State::Running | State::Exited(Exit::Status(0))));
         let cause = tokio::select! {
-            accepted = timeout_at(deadline, ports.accept()) => match accepted {
+            accepted = timeout_at(deadline, ports.accept(&door)) => match accepted {
                 Ok(Ok(streams)) => return Ok((launched, streams)),
                 Ok(Err(error)) => {
                     tracing::warn!(uid = %self.birth.uid, "module {}: its connection could not be taken: {error}", self.birth.uid.short());

@@ -17,7 +17,7 @@
 mod process_group;
 mod recording;
 mod shim;
-mod sweep;
+pub(crate) mod sweep;
 mod systemd;
 
 pub use process_group::ProcessGroup;
