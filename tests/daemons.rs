@@ -11,6 +11,7 @@ mod daemons {
     mod activation;
     mod ending;
     mod environment;
+    mod launcher;
     mod manager;
     mod readiness;
     mod reload;

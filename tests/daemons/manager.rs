@@ -104,12 +104,17 @@ impl Manager {
 
     /// A command that starts the program with these sockets.
     pub fn command(&self, program: Program, world: &World, sockets: Vec<Socket>) -> Command {
+        self.command_of(program.path(), world, sockets)
+    }
+
+    /// A command that starts the program at this path with these sockets.
+    pub fn command_of(&self, path: &str, world: &World, sockets: Vec<Socket>) -> Command {
         let mut command = if sockets.is_empty() {
-            Command::new(program.path())
+            Command::new(path)
         } else {
             // The shell becomes the program and keeps its process id.
             let mut command = Command::new("sh");
-            command.args(["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\"", program.path()]);
+            command.args(["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\"", path]);
             let names: Vec<&str> = sockets.iter().map(|Socket(name, _)| *name).collect();
             command.env("LISTEN_FDS", sockets.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
             let mapping = |(child_fd, Socket(_, parent_fd))| FdMapping { parent_fd, child_fd };
