@@ -102,8 +102,10 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
         std::future::pending::<Infallible>().await
     };
     tokio::select! {
-        () = heartbeat.during(async { while serving.join_next().await.is_some() {} }) => {}
+        biased;
+        // Said before it is over.
         never = stopping => match never {},
+        () = heartbeat.during(async { while serving.join_next().await.is_some() {} }) => {}
         never = reloading => match never {},
     }
     if let Some(path) = made {
