@@ -59,7 +59,7 @@ fn new_module_types_can_be_added() {
             settings["services"]["queue"]["modules"].as_object_mut().unwrap().remove("tiny");
             settings["services"]["pool"]["modules"].as_object_mut().unwrap().remove("tiny");
         });
-        assert_eq!(reload(&manager, &daemon), ["READY=1"]);
+        reload(&manager, &daemon);
         let new = client.add("brandnew", &json!({}));
         assert_eq!(client.list(["queue", "pool"][port]), [old, new], "what lives, lives on");
         assert_eq!(client.call("add", &json!({"type": "tiny"}))["error"], "Unrecognized module name");
