@@ -44,6 +44,8 @@ pub fn start() {
         _ => Ok(()),
     });
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr).fmt_fields(words);
+    // Nobody may be there to read it any more, which must not end the program.
+    let lines = lines.log_internal_errors(false);
     if terminal {
         registry.with(lines.with_ansi(true)).init();
     } else {

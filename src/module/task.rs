@@ -144,8 +144,8 @@ impl Task {
                 return Err(NotStarted { launched: Some(launched), ..not_started(ProtocolError::NotConnected) });
             }
         };
-        let process = self.process.get_or_init(|| Process { pid: launched.pid, cgroup: launched.cgroup.clone() });
-        self.witness.launched(process.pid, process.scope());
+        // Set here alone.
+        let _ = self.process.set(Process { pid: launched.pid, cgroup: launched.cgroup.clone() });
         let door = Arc::new(Door::new(self.birth.uid, self.witness.clone(), &launched));
         let mut state = launched.state.clone();
         // A program that ended well may have left a daemon that connects yet; one that failed has not.

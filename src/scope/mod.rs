@@ -36,6 +36,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::journal::Witness;
 use crate::protocol::Uid;
 use crate::settings::ScopeLimit;
 
@@ -59,6 +60,12 @@ pub struct Spec {
     pub limits: Vec<ScopeLimit>,
     /// The unit that the scope ends with: stopped after it, but neither by its failure nor by its restart.
     pub part_of: Option<String>,
+}
+
+impl Spec {
+    fn witness(&self) -> Witness {
+        Witness::new(self.service.as_str(), self.uid, self.type_name.as_str())
+    }
 }
 
 /// How the main process ended.
