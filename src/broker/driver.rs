@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Interval;
 
-use super::{Board, Configuration, Kind, status};
-use crate::engine::{Effect, Engine, Input, Place, Pool, Queue, Ticket};
+use super::extension::Extension;
+use super::status::{self, Status};
+use super::{Board, Configuration, Kind};
+use crate::engine::{Effect, Engine, Input, Order, Place, Pool, Queue, Ticket};
 use crate::launcher::{Launcher, TypeName};
 use crate::module::{self, Birth, Cause, Event, Handle};
 use crate::protocol::{ProtocolError, Raw, Uid};
@@ -25,11 +26,28 @@ type ReplyTo<T> = oneshot::Sender<Result<T, ProtocolError>>;
 
 /// What a client wants changed.
 pub(super) enum Message {
-    Add { type_name: String, args: Option<Raw>, place: Place, reply: ReplyTo<Uid> },
-    Remove { uids: Vec<Uid>, reply: ReplyTo<()> },
-    Move { uids: Vec<Uid>, reply: ReplyTo<()> },
+    Add {
+        type_name: String,
+        args: Option<Raw>,
+        place: Place,
+        reply: ReplyTo<Uid>,
+    },
+    Remove {
+        uids: Vec<Uid>,
+        reply: ReplyTo<()>,
+    },
+    Move {
+        uids: Vec<Uid>,
+        reply: ReplyTo<()>,
+    },
     SetTypes(Arc<Lists>),
-    Drain { done: oneshot::Sender<()> },
+    /// Nothing but an answer: the driver runs.
+    Ping {
+        reply: ReplyTo<()>,
+    },
+    Drain {
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// Whom a ticket stands for.
@@ -58,6 +76,10 @@ pub(super) struct Driver {
     events: mpsc::Sender<Event>,
     reported: mpsc::Receiver<Event>,
     drained: Vec<oneshot::Sender<()>>,
+    status: Status,
+    /// How long the ending of every module may take at most, whichever settings it was started by.
+    longest_ending: Duration,
+    extension: Option<Extension>,
 }
 
 impl Driver {
@@ -67,6 +89,8 @@ impl Driver {
             Kind::Queue => Engine::Queue(Queue::new()),
             Kind::Pool => Engine::Pool(Pool::new()),
         };
+        let status = Status::new(configuration.notifier.clone());
+        let longest_ending = longest_ending(&configuration.types);
         Self {
             engine,
             name: configuration.name.as_str().into(),
@@ -83,26 +107,30 @@ impl Driver {
             events,
             reported,
             drained: Vec::new(),
+            status,
+            longest_ending,
+            extension: None,
         }
     }
 
     /// Until drained, or until nobody can ask for anything any more and nothing runs.
     pub(super) async fn drive(mut self, mut messages: mpsc::Receiver<Message>) {
         let mut open = true;
-        let notifier = self.configuration.notifier;
-        let mut watchdog = notifier.watchdog().map(tokio::time::interval);
-        self.tell_status();
+        let mut heartbeat = self.configuration.notifier.heartbeat();
+        self.status.changed();
         while open || !self.modules.is_empty() {
             tokio::select! {
                 biased;
-                // What modules report first: a client's change shall see the list as it is.
+                // Said by the driver itself: one that is stuck is found out. First, for one that is busy is not stuck.
+                () = heartbeat.beat() => {}
+                () = self.status.due() => self.tell_status(),
+                () = due(self.extension.as_ref()) => self.extension.iter_mut().for_each(Extension::extend),
+                // What modules report before what clients want: a client's change shall see the list as it is.
                 Some(event) = self.reported.recv() => self.event(event),
                 message = messages.recv(), if open => match message {
                     Some(message) => self.message(message),
                     None => open = false,
                 },
-                // Said by the driver itself: one that is stuck is found out.
-                () = next(watchdog.as_mut()) => notifier.alive(),
             }
             if !self.drained.is_empty() && self.modules.is_empty() {
                 break;
@@ -143,9 +171,11 @@ impl Driver {
                 self.step(Input::Move { ticket, uids });
             }
             Message::SetTypes(types) => self.set_types(types),
+            Message::Ping { reply } => drop(reply.send(Ok(()))),
             Message::Drain { done } => {
                 self.drained.push(done);
-                self.configuration.notifier.stopping(self.longest_ending());
+                self.extension = Some(Extension::begin(self.configuration.notifier.clone(), self.longest_ending));
+                self.status.changed();
                 let ticket = self.ticket(Waiting::Nobody);
                 self.step(Input::Drain { ticket });
             }
@@ -154,6 +184,7 @@ impl Driver {
 
     /// Modules that live are left as they are, but for limits that can be set while they do.
     fn set_types(&mut self, types: Arc<Lists>) {
+        self.longest_ending = self.longest_ending.max(longest_ending(&types));
         let before = std::mem::replace(&mut self.configuration.types, types);
         for module in self.modules.values() {
             let limits = |types: &Lists| {
@@ -191,6 +222,10 @@ impl Driver {
     }
 
     fn event(&mut self, event: Event) {
+        if let Some(extension) = &mut self.extension {
+            extension.news();
+            self.status.changed();
+        }
         match event {
             Event::Started { uid, result } => {
                 let alive = result.is_ok();
@@ -198,7 +233,14 @@ impl Driver {
                 self.step(Input::Started { uid, alive });
                 self.refusal = None;
             }
-            Event::Answered { uid, order, obeyed } => self.step(Input::Answered { uid, order, obeyed }),
+            Event::Answered { uid, order, obeyed } => {
+                match self.modules.get(&uid).filter(|_| obeyed).map(|module| (order, module.witness())) {
+                    Some((Order::Play, witness)) => witness.playing(),
+                    Some((Order::Suspend, witness)) => witness.suspended(),
+                    _ => {}
+                }
+                self.step(Input::Answered { uid, order, obeyed });
+            }
             Event::Ended { uid } => self.step(Input::Ended { uid }),
             Event::Gone { uid, ending } => {
                 if let Some(module) = self.modules.remove(&uid) {
@@ -214,7 +256,7 @@ impl Driver {
         // Published first: who is answered sees what he asked for.
         if effects.contains(&Effect::Publish) {
             self.board.publish(&self.engine, &self.modules);
-            self.tell_status();
+            self.status.changed();
         }
         for effect in effects.drain(..) {
             self.run(&effect);
@@ -222,16 +264,13 @@ impl Driver {
         self.effects = effects;
     }
 
-    fn tell_status(&self) {
-        let snapshot = self.board.snapshot();
-        self.configuration.notifier.status(&status::describe(self.configuration.kind, &snapshot));
-    }
-
-    /// How long the ending of every module may take at most.
-    fn longest_ending(&self) -> Duration {
-        let types = &self.configuration.types;
-        let of = |timeouts: &Timeouts| 2 * timeouts.command + timeouts.connect + timeouts.exit + timeouts.terminate;
-        types.modules.values().chain(types.backgrounds.values()).map(|one| of(&one.timeouts)).max().unwrap_or_default() + GRACE
+    fn tell_status(&mut self) {
+        let text = if self.drained.is_empty() {
+            status::describe(self.configuration.kind, &self.board.snapshot())
+        } else {
+            status::describe_ending(self.modules.len())
+        };
+        self.status.tell(&text);
     }
 
     fn run(&mut self, effect: &Effect) {
@@ -270,9 +309,131 @@ impl Driver {
     }
 }
 
-async fn next(interval: Option<&mut Interval>) {
-    match interval {
-        Some(interval) => drop(interval.tick().await),
+/// How long the ending of a module of any of these types may take at most.
+fn longest_ending(types: &Lists) -> Duration {
+    let of = |timeouts: &Timeouts| 2 * timeouts.command + timeouts.connect + timeouts.exit + timeouts.terminate;
+    types.modules.values().chain(types.backgrounds.values()).map(|one| of(&one.timeouts)).max().unwrap_or_default() + GRACE
+}
+
+async fn due(extension: Option<&Extension>) {
+    match extension {
+        Some(extension) => extension.due().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::pin::pin;
+    use std::sync::Mutex;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::super::MESSAGE_CAPACITY;
+    use super::*;
+    use crate::launcher::Local;
+    use crate::scope::{End, Exit, Reached, Recording, Scopes, State};
+    use crate::service::Notifiers;
+    use crate::settings::Settings;
+
+    /// A pool of one type in a house where nothing runs, and what it tells the service manager. The longest ending of that
+    /// type takes 2 * 100 + 1000 + 2000 + 3000 ms, and 5 s for whatever else.
+    struct Bench {
+        house: Recording,
+        told: Arc<Mutex<Vec<String>>>,
+        messages: mpsc::Sender<Message>,
+    }
+
+    impl Bench {
+        fn new() -> (Self, Driver, mpsc::Receiver<Message>) {
+            let text = r#"{"ports": {"pool": 1}, "services": {"pool": {"kind": "pool", "modules": {"x": {
+                "process": ["x"], "timeouts": {"command": 100, "connect": 1000, "exit": 2000, "terminate": 3000}}}}}}"#;
+            let settings = Arc::new(Settings::parse(text, Path::new("x.json")).unwrap());
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let teller = Arc::clone(&told);
+            let tell = move |message: &str| teller.lock().unwrap().push(message.to_owned());
+            let notifiers = Notifiers::telling(tell, Some(Duration::from_secs(10)));
+            let configuration = Configuration::of("pool", &settings.services["pool"], settings.max_line_bytes).unwrap();
+            let configuration = Configuration { notifier: notifiers.part("pool"), ..configuration };
+            let house = Recording::new();
+            let launcher = Arc::new(Local::new(settings, Arc::new(house.clone())));
+            let driver = Driver::new(configuration, launcher, Record::off(), Arc::default());
+            let (messages, received) = mpsc::channel(MESSAGE_CAPACITY);
+            (Self { house, told, messages }, driver, received)
+        }
+
+        /// What was told since, but for the status.
+        fn told(&self) -> Vec<String> {
+            let mut told = std::mem::take(&mut *self.told.lock().unwrap());
+            told.retain(|message| !message.starts_with("STATUS="));
+            told
+        }
+
+        /// Adds a module which never connects; it is being ended, but its processes live on.
+        async fn add(&self) {
+            let (reply, replied) = oneshot::channel();
+            let add = Message::Add { type_name: "x".to_owned(), args: None, place: Place::List, reply };
+            assert!(self.messages.send(add).await.is_ok());
+            assert!(replied.await.unwrap().is_err());
+        }
+
+        async fn gone(&self) {
+            let uid = self.house.list().await.unwrap()[0].uid;
+            self.house.advance(uid, State::Gone(End { exit: Exit::Signal(9), reached: Reached::Kill, exceeded: None }));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_driver_that_runs_gives_signs_of_life() {
+        let (bench, driver, received) = Bench::new();
+        let mut driving = pin!(driver.drive(received));
+        let _ = timeout(Duration::from_secs(12), &mut driving).await;
+        assert_eq!(bench.told(), ["WATCHDOG=1"; 3], "at 0, 5 and 10 s");
+        // Whatever else runs, it does not.
+        sleep(Duration::from_secs(100)).await;
+        assert_eq!(bench.told(), [""; 0]);
+        let _ = timeout(Duration::from_secs(1), &mut driving).await;
+        assert_eq!(bench.told(), ["WATCHDOG=1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_driver_that_is_never_idle_runs() {
+        let (bench, driver, received) = Bench::new();
+        let driving = tokio::spawn(driver.drive(received));
+        for _ in 0..310 {
+            // There is always more than it takes in one go.
+            let ping = || Message::Ping { reply: oneshot::channel().0 };
+            while bench.messages.try_send(ping()).is_ok() {}
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert_eq!(bench.told().len(), 7, "at 0, 5, … 30 s");
+        driving.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_time_is_asked_for_while_there_is_news_of_modules_that_end() {
+        let (bench, driver, received) = Bench::new();
+        let driving = tokio::spawn(driver.drive(received));
+        for _ in 0..3 {
+            bench.add().await;
+        }
+        let told = async |seconds| {
+            sleep(Duration::from_secs(seconds)).await;
+            let mut told = bench.told();
+            told.retain(|message| message != "WATCHDOG=1");
+            told
+        };
+        assert_eq!(told(1).await, [""; 0]);
+        let (done, is_done) = oneshot::channel();
+        assert!(bench.messages.send(Message::Drain { done }).await.is_ok());
+        assert_eq!(told(6).await, ["STOPPING=1\nEXTEND_TIMEOUT_USEC=11200000"], "and none more without news");
+        bench.gone().await;
+        assert_eq!(told(6).await, ["EXTEND_TIMEOUT_USEC=11200000"]);
+        assert_eq!(told(3600).await, [""; 0], "two of which nothing dies are the manager's business");
+        bench.gone().await;
+        bench.gone().await;
+        is_done.await.unwrap();
+        driving.await.unwrap();
     }
 }

@@ -1,19 +1,23 @@
 //! `shmooze-launcher`: the only program of the family that needs any privilege.
 
+use std::convert::Infallible;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::unistd::geteuid;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
-use super::{HouseOptions, Options, on_reload, on_signal};
+use super::{HouseOptions, Options, Signals, on_reload};
 use crate::launcher;
 use crate::scope::{Scopes, State};
-use crate::service::{Listeners, Notifier, activated};
-use crate::settings;
+use crate::service::{Listeners, Notifiers, activated};
+use crate::settings::{self, Service, Settings};
 
+/// What the end may take beyond that of modules.
+const GRACE: Duration = Duration::from_secs(5);
 /// As whom the brokers of a package run.
 const BROKERS: &str = "shmooze";
 /// Who may connect to a socket that this program makes itself: its own user.
@@ -45,8 +49,8 @@ pub struct LauncherArguments {
 pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     // First, while there is one thread: it takes the descriptors out of the environment.
     let given = activated().map_err(|error| error.to_string())?;
+    let signals = Signals::listen().map_err(|error| error.to_string())?;
     let settings = arguments.options.load()?;
-    let shutdown = on_signal().map_err(|error| error.to_string())?;
     let users = users(&arguments.allow)?;
     if let Some(name) = &arguments.module_user {
         settings::find_user(name).map_err(|problem| format!("--module-user {problem}"))?;
@@ -74,27 +78,53 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     let listeners = listeners.into_unix()?;
     let mut serving = JoinSet::new();
     for listener in listeners {
-        serving.spawn(launcher::serve(listener, local.clone(), Arc::clone(&users), Arc::clone(&reload), shutdown.clone()));
+        serving.spawn(launcher::serve(
+            listener,
+            local.clone(),
+            Arc::clone(&users),
+            Arc::clone(&reload),
+            signals.shutdown.clone(),
+        ));
     }
     tracing::info!("the launcher serves {described}");
-    let notifier = Notifier::new();
+    let notifiers = Notifiers::new();
+    let notifier = notifiers.part("launcher");
     notifier.ready();
     notifier.status(&format!("{} modules found", found.len()));
-    let reloading = on_reload(&arguments.options, notifier, async |settings| {
+    let reloading = on_reload(&arguments.options, signals.hangups, &notifiers, async |settings| {
         local.set_settings(Arc::clone(settings));
-        Ok(())
+        Ok(Vec::new())
     });
-    let ended = tokio::select! {
-        _ = async { while serving.join_next().await.is_some() {} } => Ok(()),
-        error = reloading => Err(error.to_string()),
+    let mut heartbeat = notifier.heartbeat();
+    let stopping = async {
+        signals.shutdown.cancelled().await;
+        notifier.stopping(longest_stop(&settings));
+        std::future::pending::<Infallible>().await
     };
+    tokio::select! {
+        biased;
+        // Said before it is over.
+        never = stopping => match never {},
+        () = heartbeat.during(async { while serving.join_next().await.is_some() {} }) => {}
+        never = reloading => match never {},
+    }
     if let Some(path) = made {
         let _ = std::fs::remove_file(path);
     }
     if !house.lasting {
-        end_all(house.scopes.as_ref()).await;
+        heartbeat.during(end_all(house.scopes.as_ref())).await;
     }
-    ended
+    Ok(())
+}
+
+/// How long the end may take at most, that of modules which do not live on included.
+fn longest_stop(settings: &Settings) -> Duration {
+    let types = settings
+        .services
+        .values()
+        .filter_map(Service::lists)
+        .flat_map(|lists| lists.modules.values().chain(lists.backgrounds.values()));
+    types.map(|module_type| module_type.timeouts.terminate).max().unwrap_or_default() + GRACE
 }
 
 /// The ids of those who may ask.

@@ -17,13 +17,15 @@
 mod process_group;
 mod recording;
 mod shim;
-mod sweep;
+pub(crate) mod sweep;
 mod systemd;
+mod usage;
 
 pub use process_group::ProcessGroup;
 pub use recording::{Call, Gate, Recording};
 pub use shim::{Program, User, shim_main};
 pub use systemd::{Systemd, unit_of_process};
+pub use usage::Usage;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -34,6 +36,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::journal::Witness;
 use crate::protocol::Uid;
 use crate::settings::ScopeLimit;
 
@@ -59,6 +62,12 @@ pub struct Spec {
     pub part_of: Option<String>,
     /// How many scopes to keep ready for later launches like this one, where the house can; see [`Scopes::give_up_spares`].
     pub spares: usize,
+}
+
+impl Spec {
+    fn witness(&self) -> Witness {
+        Witness::new(self.service.as_str(), self.uid, self.type_name.as_str())
+    }
 }
 
 /// How the main process ended.
@@ -105,6 +114,18 @@ pub enum Reached {
     Terminate,
     /// SIGKILL was needed, by one of its processes at least.
     Kill,
+}
+
+impl Reached {
+    /// One word, as in `history` and in the journal.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exit => "exit",
+            Self::Terminate => "terminate",
+            Self::Kill => "kill",
+        }
+    }
 }
 
 /// A limit that ended a scope.

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::shim::Held;
-use super::super::{Exit, Launched, Program, ScopeError, Spec};
+use super::super::{Exit, Launched, ScopeError, Spec};
 use super::cgroup::Cgroup;
 use super::connection::{PATIENCE, Repeat, Trouble};
 use super::jobs::Ear;
@@ -86,7 +86,7 @@ pub(super) async fn live(house: Arc<House>, mut order: Order) {
     let description = properties::description(&kind, order.place.uid);
     match hold(&house, &kind, &order.place, &description, &mut ear).await {
         Ok(mut ready) => {
-            let released = release(&mut ready, &mut order.spec.program).await;
+            let released = release(&mut ready, &mut order.spec, &order.place.unit).await;
             go_on(house, kind, ready, ear, order, released.map_err(ScopeError::from)).await;
         }
         Err(not_made) => {
@@ -170,12 +170,13 @@ pub(super) fn waits(held: &mut Held, unit: &str) -> Result<Cgroup, ScopeError> {
 }
 
 /// Lets the child become the module's program; answers when it has.
-pub(super) async fn release(ready: &mut Ready, program: &mut Program) -> Result<(), NotReleased> {
+pub(super) async fn release(ready: &mut Ready, spec: &mut Spec, unit: &str) -> Result<(), NotReleased> {
     if let Some(stream) = &ready.stream {
-        program.environment.retain(|(name, _)| name != JOURNAL_STREAM);
-        program.environment.push((JOURNAL_STREAM.to_owned(), stream.clone()));
+        spec.program.environment.retain(|(name, _)| name != JOURNAL_STREAM);
+        spec.program.environment.push((JOURNAL_STREAM.to_owned(), stream.clone()));
     }
-    match timeout(RELEASE_DEADLINE, ready.held.release(program)).await {
+    spec.witness().launched(ready.held.pid, Some(unit));
+    match timeout(RELEASE_DEADLINE, ready.held.release(&spec.program)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error @ ScopeError::Execute { .. })) => Err(NotReleased::Failed(error)),
         Ok(Err(error)) => Err(NotReleased::NotTaken(error)),

@@ -217,7 +217,7 @@ fn lost(house: &Arc<House>, kind: &Kind, number: u64) {
 /// Launches a module in a spare; where that is good for nothing, in a scope of its own.
 async fn launch(house: Arc<House>, number: u64, mut spare: Spare, mut order: Order) {
     let released = match check(&mut spare, &order.spec) {
-        Ok(()) => release(&mut spare.ready, &mut order.spec.program).await,
+        Ok(()) => release(&mut spare.ready, &mut order.spec, &spare.place.unit).await,
         Err(error) => Err(NotReleased::NotTaken(error)),
     };
     if let Err(NotReleased::NotTaken(error)) = &released {
