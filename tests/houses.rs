@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     };
     Tests::new()
         .prepare(|machine| {
-            machine.copy_in(env!("CARGO_BIN_EXE_shmooze-shim"), "/opt/shmooze-test/shmooze-shim");
+            machine.copy_program(env!("CARGO_BIN_EXE_shmooze-shim"), "/opt/shmooze-test/shmooze-shim");
             // Before her manager starts: what her modules print is read in the journal too.
             machine.run(&["usermod", "-aG", "systemd-journal", "alice"]).success();
         })

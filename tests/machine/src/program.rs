@@ -151,7 +151,7 @@ impl Run {
     fn run(&self) -> Results {
         let program = &self.program;
         let machine = (self.boot)();
-        machine.copy_in(&program.file, PROGRAM);
+        machine.copy_program(&program.file, PROGRAM);
         let (after, inner): (Vec<_>, Vec<_>) = self
             .selected
             .get()

@@ -104,7 +104,7 @@ impl Tests {
             self.add(kind, name, move || {
                 let machine = fresh();
                 let program = env::current_exe().unwrap_or_else(|error| panic!("where is this test program? {error}"));
-                machine.copy_in(program, PROGRAM);
+                machine.copy_program(program, PROGRAM);
                 let output = machine.command(&[PROGRAM]).env(INSIDE, &test_name).within(LIMIT).run();
                 print!("{}", output.text());
                 assert!(output.status == 0, "inside {}: status {}: {}", machine.kind(), output.status, output.errors());
