@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod launcher;
 mod loopback;
 pub mod module;
+mod peer;
 pub mod protocol;
 pub mod record;
 pub mod scope;

@@ -17,6 +17,8 @@ mod amend;
 mod backend;
 #[path = "conformance/compare.rs"]
 mod compare;
+#[path = "conformance/control.rs"]
+mod control;
 #[path = "conformance/differences.rs"]
 mod differences;
 #[path = "conformance/gateway.rs"]

@@ -96,7 +96,8 @@ fn programs_that_do_not_become_modules() {
     }
     let settings = world.settings.display().to_string();
     eventually("nothing is left", || processes(&settings).is_empty());
-    eventually("no descriptor is leaked", || daemon.descriptors() == before);
+    // One is there for good since the first connection: the netlink socket by which it knows who has connected.
+    eventually("no descriptor is leaked", || daemon.descriptors() == before + 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use shmooze::broker::Kind;
-use shmooze::daemon::{self, Options};
+use shmooze::daemon::{self, LauncherOptions, Options};
 
 /// Serves a queue: starts modules, commands them, and ends them.
 #[derive(Parser)]
@@ -12,6 +12,8 @@ use shmooze::daemon::{self, Options};
 struct Arguments {
     #[command(flatten)]
     options: Options,
+    #[command(flatten)]
+    launching: LauncherOptions,
     /// Which queue of the settings; may be left out where there is one
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
@@ -20,5 +22,6 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     daemon::start_log();
-    daemon::run("shmooze-queue", daemon::broker::main(Kind::Queue, arguments.service.as_deref(), &arguments.options))
+    let Arguments { options, launching, service } = &arguments;
+    daemon::run("shmooze-queue", daemon::broker::main(Kind::Queue, service.as_deref(), options, launching))
 }

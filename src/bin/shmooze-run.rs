@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use shmooze::daemon::{self, Options};
+use shmooze::daemon::{self, HouseOptions, Options};
 
 /// Runs every service of the settings and the gateway until it is interrupted.
 #[derive(Parser)]
@@ -11,10 +11,12 @@ use shmooze::daemon::{self, Options};
 struct Arguments {
     #[command(flatten)]
     options: Options,
+    #[command(flatten)]
+    house: HouseOptions,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     daemon::start_log();
-    daemon::run("shmooze-run", daemon::run::main(&arguments.options))
+    daemon::run("shmooze-run", daemon::run::main(&arguments.options, arguments.house))
 }

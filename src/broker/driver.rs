@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Interval;
 
-use super::{Board, Configuration, Kind, status};
+use super::extension::Extension;
+use super::status::{self, Status};
+use super::{Board, Configuration, Kind};
 use crate::engine::{Effect, Engine, Input, Place, Pool, Queue, Ticket};
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, TypeName};
 use crate::module::{self, Birth, Cause, Event, Handle};
 use crate::protocol::{ProtocolError, Raw, Uid};
 use crate::record::Record;
@@ -25,11 +26,28 @@ type ReplyTo<T> = oneshot::Sender<Result<T, ProtocolError>>;
 
 /// What a client wants changed.
 pub(super) enum Message {
-    Add { type_name: String, args: Option<Raw>, place: Place, reply: ReplyTo<Uid> },
-    Remove { uids: Vec<Uid>, reply: ReplyTo<()> },
-    Move { uids: Vec<Uid>, reply: ReplyTo<()> },
+    Add {
+        type_name: String,
+        args: Option<Raw>,
+        place: Place,
+        reply: ReplyTo<Uid>,
+    },
+    Remove {
+        uids: Vec<Uid>,
+        reply: ReplyTo<()>,
+    },
+    Move {
+        uids: Vec<Uid>,
+        reply: ReplyTo<()>,
+    },
     SetTypes(Arc<Lists>),
-    Drain { done: oneshot::Sender<()> },
+    /// Nothing but an answer: the driver runs.
+    Ping {
+        reply: ReplyTo<()>,
+    },
+    Drain {
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// Whom a ticket stands for.
@@ -58,6 +76,10 @@ pub(super) struct Driver {
     events: mpsc::Sender<Event>,
     reported: mpsc::Receiver<Event>,
     drained: Vec<oneshot::Sender<()>>,
+    status: Status,
+    /// How long the ending of every module may take at most, whichever settings it was started by.
+    longest_ending: Duration,
+    extension: Option<Extension>,
 }
 
 impl Driver {
@@ -67,6 +89,8 @@ impl Driver {
             Kind::Queue => Engine::Queue(Queue::new()),
             Kind::Pool => Engine::Pool(Pool::new()),
         };
+        let status = Status::new(configuration.notifier.clone());
+        let longest_ending = longest_ending(&configuration.types);
         Self {
             engine,
             name: configuration.name.as_str().into(),
@@ -83,26 +107,30 @@ impl Driver {
             events,
             reported,
             drained: Vec::new(),
+            status,
+            longest_ending,
+            extension: None,
         }
     }
 
     /// Until drained, or until nobody can ask for anything any more and nothing runs.
     pub(super) async fn drive(mut self, mut messages: mpsc::Receiver<Message>) {
         let mut open = true;
-        let notifier = self.configuration.notifier;
-        let mut watchdog = notifier.watchdog().map(tokio::time::interval);
-        self.tell_status();
+        let mut heartbeat = self.configuration.notifier.heartbeat();
+        self.status.changed();
         while open || !self.modules.is_empty() {
             tokio::select! {
                 biased;
-                // What modules report first: a client's change shall see the list as it is.
+                // Said by the driver itself: one that is stuck is found out. First, for one that is busy is not stuck.
+                () = heartbeat.beat() => {}
+                () = self.status.due() => self.tell_status(),
+                () = due(self.extension.as_ref()) => self.extension.iter_mut().for_each(Extension::extend),
+                // What modules report before what clients want: a client's change shall see the list as it is.
                 Some(event) = self.reported.recv() => self.event(event),
                 message = messages.recv(), if open => match message {
                     Some(message) => self.message(message),
                     None => open = false,
                 },
-                // Said by the driver itself: one that is stuck is found out.
-                () = next(watchdog.as_mut()) => notifier.alive(),
             }
             if !self.drained.is_empty() && self.modules.is_empty() {
                 break;
@@ -142,13 +170,39 @@ impl Driver {
                 let ticket = self.ticket(Waiting::Changed(reply));
                 self.step(Input::Move { ticket, uids });
             }
-            Message::SetTypes(types) => self.configuration.types = types,
+            Message::SetTypes(types) => self.set_types(types),
+            Message::Ping { reply } => drop(reply.send(Ok(()))),
             Message::Drain { done } => {
                 self.drained.push(done);
-                self.configuration.notifier.stopping(self.longest_ending());
+                self.extension = Some(Extension::begin(self.configuration.notifier.clone(), self.longest_ending));
+                self.status.changed();
                 let ticket = self.ticket(Waiting::Nobody);
                 self.step(Input::Drain { ticket });
             }
+        }
+    }
+
+    /// Modules that live are left as they are, but for limits that can be set while they do.
+    fn set_types(&mut self, types: Arc<Lists>) {
+        self.longest_ending = self.longest_ending.max(longest_ending(&types));
+        let before = std::mem::replace(&mut self.configuration.types, types);
+        for module in self.modules.values() {
+            let limits = |types: &Lists| {
+                let of_kind = if module.is_background() { &types.backgrounds } else { &types.modules };
+                of_kind.get(module.type_name()).map(|module_type| module_type.process.limits.clone())
+            };
+            let now = limits(&self.configuration.types);
+            if now.is_none() || now == limits(&before) {
+                continue;
+            }
+            let (uid, launcher) = (module.uid(), Arc::clone(&self.launcher));
+            let (service, name) = (self.name.to_string(), module.type_name().to_owned());
+            let module_type = TypeName { service, background: module.is_background(), name };
+            tokio::spawn(async move {
+                if let Err(error) = launcher.set_limits(uid, module_type).await {
+                    tracing::warn!(%uid, "module {} keeps its limits: {error}", uid.short());
+                }
+            });
         }
     }
 
@@ -168,6 +222,10 @@ impl Driver {
     }
 
     fn event(&mut self, event: Event) {
+        if let Some(extension) = &mut self.extension {
+            extension.news();
+            self.status.changed();
+        }
         match event {
             Event::Started { uid, result } => {
                 let alive = result.is_ok();
@@ -191,7 +249,7 @@ impl Driver {
         // Published first: who is answered sees what he asked for.
         if effects.contains(&Effect::Publish) {
             self.board.publish(&self.engine, &self.modules);
-            self.tell_status();
+            self.status.changed();
         }
         for effect in effects.drain(..) {
             self.run(&effect);
@@ -199,16 +257,13 @@ impl Driver {
         self.effects = effects;
     }
 
-    fn tell_status(&self) {
-        let snapshot = self.board.snapshot();
-        self.configuration.notifier.status(&status::describe(self.configuration.kind, &snapshot));
-    }
-
-    /// How long the ending of every module may take at most.
-    fn longest_ending(&self) -> Duration {
-        let types = &self.configuration.types;
-        let of = |timeouts: &Timeouts| 2 * timeouts.command + timeouts.connect + timeouts.exit + timeouts.terminate;
-        types.modules.values().chain(types.backgrounds.values()).map(|one| of(&one.timeouts)).max().unwrap_or_default() + GRACE
+    fn tell_status(&mut self) {
+        let text = if self.drained.is_empty() {
+            status::describe(self.configuration.kind, &self.board.snapshot())
+        } else {
+            status::describe_ending(self.modules.len())
+        };
+        self.status.tell(&text);
     }
 
     fn run(&mut self, effect: &Effect) {
@@ -247,9 +302,15 @@ impl Driver {
     }
 }
 
-async fn next(interval: Option<&mut Interval>) {
-    match interval {
-        Some(interval) => drop(interval.tick().await),
+/// How long the ending of a module of any of these types may take at most.
+fn longest_ending(types: &Lists) -> Duration {
+    let of = |timeouts: &Timeouts| 2 * timeouts.command + timeouts.connect + timeouts.exit + timeouts.terminate;
+    types.modules.values().chain(types.backgrounds.values()).map(|one| of(&one.timeouts)).max().unwrap_or_default() + GRACE
+}
+
+async fn due(extension: Option<&Extension>) {
+    match extension {
+        Some(extension) => extension.due().await,
         None => std::future::pending().await,
     }
 }

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::module::{Cause, Ending, Handle, Reached};
-use crate::scope::Exit;
+use crate::scope::{Exceeded, Exit};
 
 /// How many endings are kept.
 pub const KEPT: usize = 1000;
@@ -29,6 +29,7 @@ impl History {
             "cause": cause(ending.cause),
             "reached": reached(ending.reached),
             "exit": exit(ending.exit),
+            "exceeded": ending.exceeded.map(exceeded),
             "text": ending.to_string(),
         });
         let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,6 +69,13 @@ const fn reached(reached: Reached) -> &'static str {
         Reached::Exit => "exit",
         Reached::Terminate => "terminate",
         Reached::Kill => "kill",
+    }
+}
+
+const fn exceeded(exceeded: Exceeded) -> &'static str {
+    match exceeded {
+        Exceeded::Memory => "memory",
+        Exceeded::Time => "time",
     }
 }
 

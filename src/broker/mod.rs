@@ -15,8 +15,11 @@
 
 mod board;
 mod driver;
+mod extension;
 mod history;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use board::{Board, Item, Snapshot};
 pub use history::{History, KEPT};
@@ -133,6 +136,12 @@ impl Broker {
         *self.shared.types.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&types);
         // Where the driver has ended there is nothing more to configure.
         let _ = self.shared.driver.send(Message::SetTypes(types)).await;
+    }
+
+    /// Answers once the driver has its turn; not at all where it is stuck.
+    pub async fn ping(&self) {
+        // One that has ended answers nobody anything any more.
+        let _ = self.shared.ask(|reply| Message::Ping { reply }).await;
     }
 
     /// Takes nothing new and ends every module in order; returns when no process of any is left.

@@ -1,15 +1,68 @@
 //! One line that says what a service is doing, for `systemctl status`.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
 use super::{Item, Kind, Snapshot};
+use crate::service::Notifier;
+
+/// A list that changes a thousand times a second is told no more often than this: each time wakes the service manager up,
+/// which has modules to start.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Such as `playing clock 1b9d2c3e, 3 waiting` or `12 modules`.
 pub(super) fn describe(kind: Kind, snapshot: &Snapshot) -> String {
     let name = |item: &Item| format!("{} {}", item.module.type_name(), item.module.uid().short());
     let count = snapshot.list().len();
     match (kind, snapshot.list().first(), snapshot.background()) {
-        (Kind::Pool, ..) => format!("{count} module{}", if count == 1 { "" } else { "s" }),
+        (Kind::Pool, ..) => modules(count),
         (Kind::Queue, Some(top), _) => format!("playing {}, {} waiting", name(top), count - 1),
         (Kind::Queue, None, Some(background)) => format!("playing {} in the background, none waiting", name(background)),
         (Kind::Queue, None, None) => "nothing to play".to_owned(),
+    }
+}
+
+/// While the service ends and this many modules are left.
+pub(super) fn describe_ending(left: usize) -> String {
+    format!("ending, {} left", modules(left))
+}
+
+fn modules(count: usize) -> String {
+    format!("{count} module{}", if count == 1 { "" } else { "s" })
+}
+
+/// Knows when the status is to be told again: at once after a quiet time, else when [`SHORTEST_PAUSE`] is over.
+#[derive(Default)]
+pub(super) struct Status {
+    notifier: Notifier,
+    told: Option<Instant>,
+    changed: bool,
+}
+
+impl Status {
+    pub(super) fn new(notifier: Notifier) -> Self {
+        Self { notifier, ..Self::default() }
+    }
+
+    /// What the status says may be another from now on.
+    pub(super) fn changed(&mut self) {
+        self.changed = self.notifier.is_on();
+    }
+
+    /// Waits until it is to be told; for ever while nothing changed. May be dropped and asked again.
+    pub(super) async fn due(&self) {
+        match self.told {
+            _ if !self.changed => std::future::pending().await,
+            Some(told) => sleep_until(told + SHORTEST_PAUSE).await,
+            None => {}
+        }
+    }
+
+    /// Tells it.
+    pub(super) fn tell(&mut self, text: &str) {
+        self.changed = false;
+        self.told = Some(Instant::now());
+        self.notifier.status(text);
     }
 }

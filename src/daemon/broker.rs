@@ -1,17 +1,15 @@
 //! `shmooze-queue` and `shmooze-pool`: one service of the settings.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, on_reload, on_signal};
+use super::{LauncherOptions, Options, Signals, on_reload, restart, sockets};
 use crate::broker::{Broker, Configuration, Kind};
-use crate::launcher::{Launcher, Local};
+use crate::launcher::Launcher;
 use crate::record::Record;
-use crate::scope::ProcessGroup;
-use crate::service::{Limits, Listeners, Notifier, activated, bind_loopback, serve};
+use crate::service::{LAST_ANSWERS, Limits, Listeners, Notifier, Notifiers, activated, bind_loopback, serve};
 use crate::settings::{Service, Settings};
 
 /// How long the command log may take for its last rows when a service ends.
@@ -21,29 +19,32 @@ const RECORD_DEADLINE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// One sentence about settings that cannot be used or a port that cannot be had.
-pub async fn main(kind: Kind, name: Option<&str>, options: &Options) -> Result<(), String> {
+pub async fn main(kind: Kind, name: Option<&str>, options: &Options, launching: &LauncherOptions) -> Result<(), String> {
     // First, while there is one thread: it takes the descriptors out of the environment.
     let given = activated().map_err(|error| error.to_string())?;
+    let signals = Signals::listen().map_err(|error| error.to_string())?;
     let settings = options.load()?;
     let name = choose(&settings, kind, name)?;
-    let shutdown = on_signal().map_err(|error| error.to_string())?;
-    let scopes = Arc::new(ProcessGroup::new(shim()?));
-    let launcher = Local::new(Arc::clone(&settings), scopes);
-    let notifier = Notifier::new();
-    let service = Running::start(&settings, &name, given, Arc::new(launcher.clone()), notifier).await?;
+    let launching = launching.open(&settings).await?;
+    let notifiers = Notifiers::new();
+    let notifier = notifiers.part(&name);
+    let service = Running::start(&settings, &name, given, launching.launcher(), notifier.clone()).await?;
     tracing::info!("{name} serves {}", service.listeners.describe());
-    let broker = service.broker.clone();
-    let reloading = on_reload(options, notifier, async |settings| {
-        let Some(lists) = settings.services.get(&name).and_then(Service::lists) else {
-            return Err(format!("{}: services has no {name} any more", settings.file.display()));
+    let broker = service.broker();
+    let reloading = on_reload(options, signals.hangups, &notifiers, async |new| {
+        let same = new.services.get(&name).filter(|service| service.kind() == word(kind));
+        let Some(lists) = same.and_then(Service::lists) else {
+            return Err(format!("{}: services has no {} called {name} any more", new.file.display(), word(kind)));
         };
+        // First, so that what the broker offers is launched as it is now.
+        launching.set_settings(new).await?;
         broker.set_types(Arc::new(lists.clone())).await;
-        launcher.set_settings(Arc::clone(settings));
-        Ok(())
+        Ok(restart::of_broker(&settings, new, &name))
     });
     tokio::select! {
-        () = service.until(shutdown, notifier) => Ok(()),
-        error = reloading => Err(error.to_string()),
+        biased;
+        () = service.until(signals.shutdown, notifier) => Ok(()),
+        never = reloading => match never {},
     }
 }
 
@@ -71,7 +72,10 @@ impl Running {
             return Err(format!("{}: services.{name} is neither a queue nor a pool", settings.file.display()));
         };
         let listeners = match given {
-            Some(listeners) => listeners,
+            Some(listeners) => {
+                sockets::compare(name, &listeners, &sockets::loopback(*port), &format!("ports.{name}"), &settings.file);
+                listeners
+            }
             None => bind_loopback(*port).await.map_err(|error| format!("{name}: {error}"))?,
         };
         let record = Record::open(settings.log_database_path.clone(), name);
@@ -80,29 +84,56 @@ impl Running {
         Ok(Self { broker, record, listeners, limits })
     }
 
+    /// The broker, for those who configure it.
+    pub(super) fn broker(&self) -> Broker {
+        self.broker.clone()
+    }
+
     /// Serves until `shutdown`, then ends the modules in order, answers all that was asked and writes the last rows.
     pub(super) async fn until(self, shutdown: CancellationToken, notifier: Notifier) {
         let drained = CancellationToken::new();
         let serving = serve(self.listeners, Arc::new(self.broker.clone()), self.limits, drained.clone());
         let draining = async {
-            // After `serving` was polled for the first time, so that it is true.
+            // `serving` was polled for the first time, so that it is true once the driver runs.
+            self.broker.ping().await;
             notifier.ready();
             shutdown.cancelled().await;
             // Connections stay while modules end: whoever waits for an answer gets it, whoever asks for more is refused.
             self.broker.drain().await;
+            notifier.extend(LAST_ANSWERS + RECORD_DEADLINE);
             drained.cancel();
         };
-        tokio::join!(biased; serving, draining);
         let record = self.record;
-        let closed = tokio::task::spawn_blocking(move || record.close(RECORD_DEADLINE)).await;
-        if let Ok(Err(error)) = closed {
-            tracing::warn!("{error}");
+        let ending = async {
+            tokio::join!(biased; serving, draining);
+            tokio::task::spawn_blocking(move || record.close(RECORD_DEADLINE)).await
+        };
+        // The driver, which gave the signs of life, ends before the rest.
+        let beating = async {
+            drained.cancelled().await;
+            notifier.heartbeat().during(std::future::pending::<()>()).await;
+        };
+        tokio::select! {
+            biased;
+            closed = ending => if let Ok(Err(error)) = closed {
+                tracing::warn!("{error}");
+            },
+            () = beating => {}
         }
+        notifier.ended();
+    }
+}
+
+/// What the settings call services of this kind.
+const fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Queue => "queue",
+        Kind::Pool => "pool",
     }
 }
 
 fn choose(settings: &Settings, kind: Kind, name: Option<&str>) -> Result<String, String> {
-    let word = if kind == Kind::Queue { "queue" } else { "pool" };
+    let word = word(kind);
     let file = settings.file.display();
     let of_kind: Vec<&String> =
         settings.services.iter().filter(|(_, service)| service.kind() == word).map(|(name, _)| name).collect();
@@ -116,18 +147,4 @@ fn choose(settings: &Settings, kind: Kind, name: Option<&str>) -> Result<String,
             _ => Err(format!("{file}: services has several {word}s; choose one with --service")),
         },
     }
-}
-
-/// Where packages install programs that people do not run by hand.
-const LIBEXEC: &str = "/usr/libexec/shmooze";
-
-/// The program `shmooze-shim`: beside this one, else where packages install it.
-pub(super) fn shim() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| format!("the path of this program is not known: {error}"))?;
-    let beside = own.with_file_name("shmooze-shim");
-    let installed = PathBuf::from(LIBEXEC).join("shmooze-shim");
-    [beside, installed]
-        .into_iter()
-        .find(|path| path.exists())
-        .ok_or_else(|| format!("the program shmooze-shim is neither beside {} nor in {LIBEXEC}", own.display()))
 }

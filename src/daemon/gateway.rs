@@ -1,77 +1,136 @@
 //! `shmooze-gateway`: HTTP in front of the services.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::{Options, on_signal};
-use crate::gateway::{Configuration, Gateway};
-use crate::service::{Listeners, Notifier, activated};
+use super::{Options, Signals, on_reload, restart, sockets};
+use crate::gateway::{Accept, Configuration, Gateway};
+use crate::service::{Heartbeat, Listeners, Notifier, Notifiers, Stream, activated, bind};
 use crate::settings::{GATEWAY_PORT, Settings};
 
-/// How long requests under way may take when the gateway ends.
-const DRAIN: Duration = Duration::from_secs(15);
+/// What the end may take beyond the time that requests under way have.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Serves HTTP until it is told to end.
 ///
 /// # Errors
 /// One sentence about settings that cannot be used or a port that cannot be had.
 pub async fn main(options: &Options) -> Result<(), String> {
+    // First, while there is one thread: it takes the descriptors out of the environment.
     let given = activated().map_err(|error| error.to_string())?;
+    let signals = Signals::listen().map_err(|error| error.to_string())?;
     let settings = options.load()?;
-    let shutdown = on_signal().map_err(|error| error.to_string())?;
-    let running = Running::start(&settings, given).await?;
-    tracing::info!("gateway serves {}", running.url());
-    let notifier = Notifier::new();
-    let url = running.url();
-    let serving = running.until(shutdown.clone());
-    let ready = async {
-        notifier.ready();
-        notifier.status(&format!("serving {url}"));
-        shutdown.cancelled().await;
-        notifier.stopping(DRAIN);
-    };
-    tokio::join!(biased; serving, ready);
-    Ok(())
+    let notifiers = Notifiers::new();
+    let running = Running::start(&settings, given, notifiers.part("gateway")).await?;
+    tracing::info!("gateway serves {}", running.listeners.describe());
+    let handle = running.handle();
+    let reloading = on_reload(options, signals.hangups, &notifiers, async |new| {
+        handle.apply(new);
+        Ok(restart::of_gateway(&settings, new))
+    });
+    tokio::select! {
+        biased;
+        () = running.until(signals.shutdown) => Ok(()),
+        never = reloading => match never {},
+    }
 }
 
 /// A gateway that is ready to be served.
 pub(super) struct Running {
+    handle: Handle,
+    listeners: Listeners,
+}
+
+/// What remains of a gateway that serves, for those who configure it. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Handle {
     gateway: Gateway,
-    listeners: Vec<TcpListener>,
+    notifier: Notifier,
+    /// Where it serves.
+    place: Arc<str>,
+}
+
+impl Handle {
+    /// Goes by other settings from now on.
+    pub(super) fn apply(&self, settings: &Settings) {
+        let configuration = Configuration::from_settings(settings);
+        let status = self.describe(&configuration);
+        self.gateway.configure(configuration);
+        self.notifier.status(&status);
+    }
+
+    fn describe(&self, configuration: &Configuration) -> String {
+        let count = configuration.services.len();
+        format!("serving {count} endpoint{} on {}", if count == 1 { "" } else { "s" }, self.place)
+    }
 }
 
 impl Running {
     /// Takes the sockets that were given, or else binds the port `wsgi` of the settings.
-    pub(super) async fn start(settings: &Arc<Settings>, given: Option<Listeners>) -> Result<Self, String> {
-        let file = settings.file.display();
-        let listeners = match given {
-            Some(given) => given.into_tcp(),
-            None => {
-                let port = settings.ports.get(GATEWAY_PORT).ok_or_else(|| format!("{file}: ports.{GATEWAY_PORT} is missing"))?;
-                let address = SocketAddr::new(settings.gateway.address, *port);
-                vec![TcpListener::bind(address).await.map_err(|error| format!("gateway: {address}: {error}"))?]
+    pub(super) async fn start(settings: &Settings, given: Option<Listeners>, notifier: Notifier) -> Result<Self, String> {
+        let file = &settings.file;
+        let port = settings.ports.get(GATEWAY_PORT);
+        let address = port.map(|port| SocketAddr::new(settings.gateway.address, *port));
+        let listeners = match (given, address) {
+            (Some(given), address) => {
+                sockets::compare("gateway", &given, address.as_slice(), &format!("ports.{GATEWAY_PORT}"), file);
+                given
             }
+            (None, Some(address)) => bind(address).await.map_err(|error| format!("gateway: {error}"))?,
+            (None, None) => return Err(format!("{}: ports.{GATEWAY_PORT} is missing", file.display())),
         };
-        Ok(Self { gateway: Gateway::new(Configuration::from_settings(settings)), listeners })
+        let configuration = Configuration::from_settings(settings);
+        let place = listeners.describe().into();
+        let handle = Handle { gateway: Gateway::new(configuration.clone()), notifier, place };
+        handle.notifier.status(&handle.describe(&configuration));
+        Ok(Self { handle, listeners })
     }
 
     /// Where to point a browser.
     pub(super) fn url(&self) -> String {
-        let address = self.listeners.first().and_then(|listener| listener.local_addr().ok());
-        address.map_or_else(|| "no address".to_owned(), |address| format!("http://{address}/"))
+        let address = self.listeners.addresses().into_iter().next();
+        address.map_or_else(|| self.listeners.describe(), |address| format!("http://{address}/"))
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     pub(super) async fn until(self, shutdown: CancellationToken) {
-        let tasks = TaskTracker::new();
-        for listener in self.listeners {
-            tasks.spawn(self.gateway.clone().serve(listener, shutdown.clone()));
-        }
-        tasks.close();
-        tasks.wait().await;
+        let Handle { gateway, notifier, .. } = self.handle;
+        let door = Door { listeners: self.listeners, heartbeat: notifier.heartbeat() };
+        let serving = gateway.clone().serve(door, shutdown.clone());
+        let (ended, is_ended) = tokio::sync::oneshot::channel::<()>();
+        let telling = async {
+            // After `serving` was polled for the first time, so that it is true.
+            notifier.ready();
+            shutdown.cancelled().await;
+            notifier.stopping(gateway.drain_timeout() + GRACE);
+            notifier.status("answering the last requests");
+            // The door, which gave the signs of life, is closed.
+            let _ = notifier.heartbeat().during(is_ended).await;
+        };
+        let serving = async {
+            serving.await;
+            drop(ended);
+        };
+        tokio::join!(biased; serving, telling);
+        notifier.ended();
+    }
+}
+
+/// Where connections come in. It is asked for the next by the loop that accepts them and gives that loop's signs of life.
+struct Door {
+    listeners: Listeners,
+    heartbeat: Heartbeat,
+}
+
+impl Accept for Door {
+    async fn accept(&mut self) -> io::Result<Stream> {
+        self.heartbeat.during(self.listeners.accept()).await
     }
 }

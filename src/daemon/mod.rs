@@ -3,18 +3,26 @@
 mod apps;
 pub mod broker;
 pub mod gateway;
+mod house;
+pub mod launcher;
+mod restart;
 pub mod run;
+mod signals;
+mod sockets;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::service::Notifier;
-use crate::settings::Settings;
-
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+
+pub use house::{Home, House, HouseOptions, LauncherOptions};
+pub use launcher::LauncherArguments;
+pub use signals::{Hangups, Signals};
+
+use crate::service::Notifiers;
+use crate::settings::Settings;
 
 /// Exit status for a command line or settings that cannot be used (`EX_CONFIG` of sysexits(3)).
 pub const BAD_CONFIGURATION: u8 = 78;
@@ -29,48 +37,35 @@ pub fn start_log() {
     if terminal { log.with_ansi(true).init() } else { log.with_ansi(false).without_time().init() }
 }
 
-/// A token that is cancelled by the first SIGTERM or SIGINT. A second one is not waited for: ending has its own time-outs.
-///
-/// # Errors
-/// Where the system has no room for a signal handler.
-pub fn on_signal() -> std::io::Result<CancellationToken> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let token = CancellationToken::new();
-    let cancelled = token.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        cancelled.cancel();
-    });
-    Ok(token)
-}
-
-/// Reads the settings again at each SIGHUP and hands them to `apply`; a file at fault is refused with its sentences, and
-/// what was in force stays. Returns only where the system has no room for a signal handler.
+/// Reads the settings again at each SIGHUP and hands them to `apply`, which answers what of them is not taken over; a file
+/// at fault is refused with its sentences, and what was in force stays.
 pub async fn on_reload(
     options: &Options,
-    notifier: Notifier,
-    mut apply: impl AsyncFnMut(&Arc<Settings>) -> Result<(), String>,
-) -> std::io::Error {
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
-        Err(error) => return error,
-    };
+    mut hangups: Hangups,
+    notifiers: &Notifiers,
+    mut apply: impl AsyncFnMut(&Arc<Settings>) -> Result<Vec<String>, String>,
+) -> Infallible {
     loop {
-        // This signal's stream ends with the process.
-        let _ = hangup.recv().await;
-        notifier.reloading();
-        let applied = match options.load() {
+        hangups.next().await;
+        notifiers.reloading();
+        let options = options.clone();
+        // It may be on a disk that sleeps, and the users of modules in a directory that is asked over the network.
+        let loaded = tokio::task::spawn_blocking(move || options.load()).await;
+        let applied = match loaded.unwrap_or_else(|error| Err(error.to_string())) {
             Ok(settings) => apply(&settings).await,
             Err(error) => Err(error),
         };
         match applied {
-            Ok(()) => tracing::info!("the settings were read again"),
-            Err(error) => tracing::error!("the settings stay as they were: {error}"),
+            Ok(left) => {
+                left.iter().for_each(|sentence| tracing::warn!("{sentence}"));
+                tracing::info!("the settings were read again");
+                notifiers.reloaded();
+            }
+            Err(error) => {
+                tracing::error!("the settings stay as they were: {error}");
+                notifiers.refused(&error);
+            }
         }
-        notifier.ready();
     }
 }
 
@@ -103,7 +98,7 @@ pub fn run(name: &str, main: impl Future<Output = Result<(), String>>) -> ExitCo
 }
 
 /// Options that every daemon takes.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Settings file; else the one named by SHMOOZE_SETTINGS, else /etc/shmooze/settings.json
     #[arg(long, value_name = "FILE")]

@@ -11,12 +11,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::socket::Socket;
 use super::watch::Watch;
-use super::{Configuration, Gateway};
+use super::{Configuration, Gateway, Stream};
 
 /// Requests under way at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 100;
@@ -42,9 +41,9 @@ pub(super) fn protocol(configuration: &Configuration) -> Protocol {
 }
 
 /// Serves `stream` until either side has enough. After `shutdown`, requests under way are answered and no more are taken.
-pub(super) async fn serve(gateway: Gateway, protocol: Arc<Protocol>, stream: TcpStream, shutdown: CancellationToken) {
-    let configuration = gateway.configuration();
-    let watch = Arc::new(Watch::new(configuration.idle_timeout, configuration.header_timeout));
+pub(super) async fn serve(gateway: Gateway, stream: Stream, shutdown: CancellationToken) {
+    let shared = gateway.shared();
+    let watch = Arc::new(Watch::new(shared.configuration.idle_timeout, shared.configuration.header_timeout));
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&watch)));
     let service = service_fn(|request: Request<Incoming>| {
         let (gateway, watch) = (gateway.clone(), Arc::clone(&watch));
@@ -53,7 +52,7 @@ pub(super) async fn serve(gateway: Gateway, protocol: Arc<Protocol>, stream: Tcp
             Ok::<_, Infallible>(gateway.handle(request).await)
         }
     });
-    let mut connection = pin!(protocol.serve_connection(socket, service));
+    let mut connection = pin!(shared.protocol.serve_connection(socket, service));
     let mut shutdown = pin!(shutdown.cancelled());
     let mut is_ending = false;
     let mut timer = pin!(watch.timer());

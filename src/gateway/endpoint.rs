@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body;
@@ -18,14 +19,22 @@ use crate::protocol::validate;
 pub(super) struct Service {
     name: String,
     client: Client,
+    /// Longest answer, in bytes, and longest wait, that the client was made with.
+    limits: (usize, Duration),
     /// The last request had no answer. A page may ask a dead service every second; the journal is told once.
     is_failing: AtomicBool,
 }
 
 impl Service {
     pub(super) fn new(name: &str, endpoint: &Endpoint, configuration: &Configuration) -> Self {
-        let client = Client::with(endpoint.clone(), configuration.max_line_bytes, configuration.service_timeout);
-        Self { name: name.to_owned(), client, is_failing: AtomicBool::new(false) }
+        let limits = limits(configuration);
+        let client = Client::with(endpoint.clone(), limits.0, limits.1);
+        Self { name: name.to_owned(), client, limits, is_failing: AtomicBool::new(false) }
+    }
+
+    /// Whether one that were made anew like this would be no other.
+    pub(super) fn is_at(&self, endpoint: &Endpoint, configuration: &Configuration) -> bool {
+        self.client.endpoint() == endpoint && self.limits == limits(configuration)
     }
 
     #[cfg(test)]
@@ -67,6 +76,10 @@ impl Service {
             }
         }
     }
+}
+
+const fn limits(configuration: &Configuration) -> (usize, Duration) {
+    (configuration.max_line_bytes, configuration.service_timeout)
 }
 
 fn status(error: &ClientError) -> StatusCode {

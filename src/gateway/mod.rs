@@ -10,6 +10,9 @@
 //! Everything that looks at a whole request whatever its path belongs at the top of [`Gateway::handle`]; what answers
 //! below one service belongs beside `endpoint`; a path of our own gets a `route::Route`.
 //!
+//! All of it is made after a [`Configuration`], and made anew where [`Gateway::configure`] gives another: a request goes by
+//! the one in force when its head has come, a connection by that of its first byte.
+//!
 //! **Invariants:** a request waits for nothing but its own service; memory for each is bounded by the limits of the
 //! [`Configuration`]; a client that stops talking or listening is let go.
 
@@ -27,8 +30,9 @@ mod watch;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body;
@@ -36,30 +40,49 @@ use hyper::{Method, Request};
 
 pub use answer::{Answer, AnswerBody};
 pub use configuration::Configuration;
+pub use serve::{Accept, Stream};
 
+use connection::Protocol;
 use files::Files;
 use route::{Route, Routes};
 
 /// The gateway. Clones share everything; each may be used as a [`tower::Service`], without a port.
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    shared: Arc<Shared>,
+    shared: Arc<RwLock<Arc<Shared>>>,
 }
 
+/// What is made after one configuration.
 #[derive(Debug)]
 struct Shared {
     configuration: Configuration,
     routes: Routes,
     files: Option<Files>,
+    protocol: Protocol,
+}
+
+impl Shared {
+    /// Services that `before` knew, too, keep their connections.
+    fn new(configuration: Configuration, before: Option<&Self>) -> Self {
+        let routes = Routes::new(&configuration, before.map(|before| &before.routes));
+        let files = configuration.static_path.as_deref().map(Files::new);
+        let protocol = connection::protocol(&configuration);
+        Self { configuration, routes, files, protocol }
+    }
 }
 
 impl Gateway {
     /// A gateway after `configuration`. Nothing is opened yet.
     #[must_use]
     pub fn new(configuration: Configuration) -> Self {
-        let routes = Routes::new(&configuration);
-        let files = configuration.static_path.as_deref().map(Files::new);
-        Self { shared: Arc::new(Shared { configuration, routes, files }) }
+        Self { shared: Arc::new(RwLock::new(Arc::new(Shared::new(configuration, None)))) }
+    }
+
+    /// Goes by another configuration from now on. Requests that are worked on end as they began; connections that are open
+    /// keep their limits.
+    pub fn configure(&self, configuration: Configuration) {
+        let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
+        *shared = Arc::new(Shared::new(configuration, Some(&shared)));
     }
 
     /// Answers one request. Whatever goes wrong is an answer, too.
@@ -68,7 +91,8 @@ impl Gateway {
         B: Body<Data = Bytes> + Send,
         B::Error: Display,
     {
-        let Shared { configuration, routes, files } = &*self.shared;
+        let shared = self.shared();
+        let Shared { configuration, routes, files, protocol: _ } = &*shared;
         let (parts, body) = request.into_parts();
         let Some(path) = route::decode(parts.uri.path()) else { return answer::not_found() };
         let answer = match routes.find(&path) {
@@ -84,8 +108,15 @@ impl Gateway {
         if parts.method == Method::HEAD { answer::head_only(answer) } else { answer }
     }
 
-    fn configuration(&self) -> &Configuration {
-        &self.shared.configuration
+    /// How long requests under way are waited for at the end.
+    #[must_use]
+    pub fn drain_timeout(&self) -> Duration {
+        self.shared().configuration.drain_timeout
+    }
+
+    /// What is in force.
+    fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

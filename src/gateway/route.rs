@@ -1,6 +1,7 @@
 //! Which path leads where.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use percent_encoding::percent_decode_str;
@@ -24,14 +25,19 @@ pub(super) enum Route<'a> {
 /// All paths that lead somewhere.
 #[derive(Debug)]
 pub(super) struct Routes {
-    services: IndexMap<String, Service>,
+    services: IndexMap<String, Arc<Service>>,
     wsgi_prefix: String,
     static_prefix: String,
 }
 
 impl Routes {
-    pub(super) fn new(configuration: &Configuration) -> Self {
-        let service = |(name, endpoint): (&String, _)| (name.clone(), Service::new(name, endpoint, configuration));
+    /// Services that are the same in `before` are taken from there, with the connections that they have.
+    pub(super) fn new(configuration: &Configuration, before: Option<&Self>) -> Self {
+        let service = |(name, endpoint): (&String, _)| {
+            let same = before.and_then(|before| before.services.get(name)).filter(|same| same.is_at(endpoint, configuration));
+            let service = same.map_or_else(|| Arc::new(Service::new(name, endpoint, configuration)), Arc::clone);
+            (name.clone(), service)
+        };
         Self {
             services: configuration.services.iter().map(service).collect(),
             wsgi_prefix: configuration.wsgi_prefix.clone(),
@@ -71,12 +77,13 @@ mod tests {
 
     fn routes(wsgi_prefix: &str, static_prefix: &str) -> Routes {
         let services = [("queue", 1), ("fake/x", 2), ("café", 3)];
-        Routes::new(&Configuration {
+        let configuration = Configuration {
             services: services.map(|(name, port)| (name.to_owned(), Endpoint::local(port))).into(),
             wsgi_prefix: wsgi_prefix.to_owned(),
             static_prefix: static_prefix.to_owned(),
             ..Configuration::default()
-        })
+        };
+        Routes::new(&configuration, None)
     }
 
     fn find(routes: &Routes, path: &str) -> String {

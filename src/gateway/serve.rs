@@ -2,12 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use super::watch::LINGER;
@@ -22,29 +24,33 @@ const MAX_REFUSALS: usize = 64;
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 22\r\nRetry-After: 1\r\nConnection: close\r\n\r\nToo many connections.\n";
 
-/// Where connections come from; a listener, but for tests.
-trait Accept {
-    fn accept(&self) -> impl Future<Output = io::Result<TcpStream>> + Send;
+/// A connection of a client, over TCP or a Unix socket.
+pub type Stream = Either<TcpStream, UnixStream>;
+
+/// Where connections come from: a listener, or several of them.
+pub trait Accept: Send {
+    /// The next connection. May be dropped and asked again.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Stream>> + Send;
 }
 
 impl Accept for TcpListener {
-    async fn accept(&self) -> io::Result<TcpStream> {
-        Self::accept(self).await.map(|(stream, _)| stream)
+    async fn accept(&mut self) -> io::Result<Stream> {
+        Self::accept(self).await.map(|(stream, _)| Stream::Left(stream))
+    }
+}
+
+impl Accept for UnixListener {
+    async fn accept(&mut self) -> io::Result<Stream> {
+        Self::accept(self).await.map(|(stream, _)| Stream::Right(stream))
     }
 }
 
 impl Gateway {
-    /// Serves the connections that `listener` accepts. After `shutdown` no more are accepted, requests under way are
+    /// Serves the connections that `source` accepts. After `shutdown` no more are accepted, requests under way are
     /// answered, idle connections closed, and the future ends; what is not done within `drain_timeout` is dropped.
-    /// Dropping the future drops all connections at once.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
-        self.serve_from(listener, shutdown).await;
-    }
-
-    async fn serve_from(self, source: impl Accept, shutdown: CancellationToken) {
-        let drain_timeout = self.configuration().drain_timeout;
-        let protocol = Arc::new(connection::protocol(self.configuration()));
-        let room = Arc::new(Semaphore::new(self.configuration().max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+    /// Dropping the future drops all connections at once. Once it was polled for the first time, clients are served.
+    pub async fn serve(self, mut source: impl Accept, shutdown: CancellationToken) {
+        let taken = Arc::new(AtomicUsize::new(0));
         let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
         let mut connections = JoinSet::new();
         let mut pause = BACK_OFF.0;
@@ -55,7 +61,7 @@ impl Gateway {
                 Some(_) = connections.join_next() => continue,
                 accepted = source.accept() => accepted,
             };
-            let stream = match accepted.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
+            let stream = match accepted.and_then(without_delay) {
                 Ok(stream) => stream,
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
@@ -69,10 +75,11 @@ impl Gateway {
                 }
             };
             pause = BACK_OFF.0;
-            if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
-                let served = connection::serve(self.clone(), Arc::clone(&protocol), stream, shutdown.clone());
+            if taken.load(Relaxed) < self.shared().configuration.max_connections.max(1) {
+                let place = Place::take(&taken);
+                let served = connection::serve(self.clone(), stream, shutdown.clone());
                 connections.spawn(async move {
-                    let _permit = permit;
+                    let _place = place;
                     served.await;
                 });
             } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
@@ -84,10 +91,34 @@ impl Gateway {
         }
         drop(source);
         let all = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(drain_timeout, all).await.is_err() {
+        if tokio::time::timeout(self.drain_timeout(), all).await.is_err() {
             tracing::warn!("{} connections of clients were dropped with a request under way.", connections.len());
         }
     }
+}
+
+/// One of the connections that there may be; free again when dropped. How many that are may change meanwhile.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(taken: &Arc<AtomicUsize>) -> Self {
+        taken.fetch_add(1, Relaxed);
+        Self(Arc::clone(taken))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Small answers are not held back for more.
+fn without_delay(stream: Stream) -> io::Result<Stream> {
+    if let Stream::Left(tcp) = &stream {
+        tcp.set_nodelay(true)?;
+    }
+    Ok(stream)
 }
 
 /// Whether an error of `accept` concerns only the connection that would have been accepted (accept(2)).
@@ -97,7 +128,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Says that there is no room and listens until the client has heard it.
-async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+async fn refuse(mut stream: Stream) -> io::Result<()> {
     stream.write_all(REFUSAL).await?;
     stream.shutdown().await?;
     let mut discarded = [0; 1024];
@@ -118,7 +149,7 @@ mod tests {
     struct Failing(Vec<i32>, Arc<Mutex<Vec<Instant>>>);
 
     impl Accept for Failing {
-        async fn accept(&self) -> io::Result<TcpStream> {
+        async fn accept(&mut self) -> io::Result<Stream> {
             let turn = {
                 let mut asked = self.1.lock().unwrap();
                 asked.push(Instant::now());
@@ -135,7 +166,7 @@ mod tests {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let source = Failing(errors.iter().map(|errno| *errno as i32).collect(), Arc::clone(&asked));
         let shutdown = CancellationToken::new();
-        let served = Gateway::new(Configuration::default()).serve_from(source, shutdown.clone());
+        let served = Gateway::new(Configuration::default()).serve(source, shutdown.clone());
         let count = errors.len() + 1;
         tokio::join!(served, async {
             while asked.lock().unwrap().len() < count {

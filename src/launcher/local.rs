@@ -5,10 +5,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::User as SystemUser;
+use tokio::sync::watch;
 
-use super::{Launch, LaunchError, Launcher};
+use super::{Launch, LaunchError, Launcher, TypeName};
 use crate::protocol::Uid;
-use crate::scope::{BoxFuture, Launched, Listed, Program, ScopeError, Scopes, Spec, User};
+use crate::scope::{BoxFuture, Launched, Listed, Program, ScopeError, Scopes, Spec, State, User};
 use crate::settings::{self, Limit, ModuleType, ProcessLimit, ScopeLimit, Service, Settings, Timeouts};
 
 /// What a module finds in its environment where it is not given the launcher's own.
@@ -39,19 +40,26 @@ pub struct Local {
     scopes: Arc<dyn Scopes>,
     inherits: bool,
     part_of: Option<String>,
+    default_user: Option<String>,
 }
 
 impl Local {
     /// A launcher whose modules begin with a clean environment.
     #[must_use]
     pub fn new(settings: Arc<Settings>, scopes: Arc<dyn Scopes>) -> Self {
-        Self { settings: Arc::new(RwLock::new(settings)), scopes, inherits: false, part_of: None }
+        Self { settings: Arc::new(RwLock::new(settings)), scopes, inherits: false, part_of: None, default_user: None }
     }
 
     /// Gives modules this process's environment too, as befits a program in the foreground.
     #[must_use]
     pub fn inheriting(self) -> Self {
         Self { inherits: true, ..self }
+    }
+
+    /// As whom programs run whose settings name no user; without one, as whoever this process is.
+    #[must_use]
+    pub fn default_user(self, name: Option<String>) -> Self {
+        Self { default_user: name, ..self }
     }
 
     /// Launches by other settings from now on; what lives is left as it is.
@@ -87,16 +95,15 @@ impl Local {
     }
 
     fn spec(&self, launch: Launch) -> Result<Spec, LaunchError> {
-        let module_type = self
-            .module_type(&launch)
-            .ok_or_else(|| LaunchError::UnknownType { service: launch.service.clone(), type_name: launch.type_name.clone() })?;
-        let mut program = self.program(&module_type.process, &launch.service, &launch.type_name)?;
+        let module_type = self.module_type(&launch.module_type)?;
+        let TypeName { service, name, .. } = launch.module_type;
+        let mut program = self.program(&module_type.process, &service, &name)?;
         program.command.extend(["localhost".to_owned(), launch.command_port.to_string(), launch.update_port.to_string()]);
         program.environment.push(("SHMOOZE_UID".to_owned(), launch.uid.to_string()));
         Ok(Spec {
             uid: launch.uid,
-            service: launch.service,
-            type_name: launch.type_name,
+            service,
+            type_name: name,
             program,
             terminate: module_type.timeouts.terminate,
             limits: scope_limits(&module_type.process),
@@ -104,17 +111,19 @@ impl Local {
         })
     }
 
-    fn module_type(&self, launch: &Launch) -> Option<Arc<ModuleType>> {
+    fn module_type(&self, of: &TypeName) -> Result<Arc<ModuleType>, LaunchError> {
         let settings = self.settings();
-        let lists = settings.services.get(&launch.service)?.lists()?;
-        let types = if launch.background { &lists.backgrounds } else { &lists.modules };
-        types.get(&launch.type_name).cloned()
+        let lists = settings.services.get(&of.service).and_then(Service::lists);
+        let types = lists.map(|lists| if of.background { &lists.backgrounds } else { &lists.modules });
+        let found = types.and_then(|types| types.get(&of.name)).cloned();
+        found.ok_or_else(|| LaunchError::UnknownType { service: of.service.clone(), type_name: of.name.clone() })
     }
 
     /// The program of a module type or of an application's service; `name` is what it is called in errors.
     fn program(&self, process: &settings::Process, service: &str, name: &str) -> Result<Program, LaunchError> {
-        let unknown = |_| LaunchError::UnknownUser { user: process.user.clone().unwrap_or_default(), type_name: name.to_owned() };
-        let user = process.find_user().map_err(unknown)?;
+        let wanted = process.user.as_ref().or(self.default_user.as_ref());
+        let unknown = |_| LaunchError::UnknownUser { user: wanted.cloned().unwrap_or_default(), type_name: name.to_owned() };
+        let user = wanted.map(|name| settings::find_user(name)).transpose().map_err(unknown)?;
         let mut environment: BTreeMap<String, String> =
             std::env::vars().filter(|(name, _)| self.inherits || BASE_ENVIRONMENT.contains(&name.as_str())).collect();
         // Descriptors and sockets of this process's own service manager are not the module's business.
@@ -189,6 +198,25 @@ impl Launcher for Local {
 
     fn thaw(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>> {
         self.scopes.thaw(uid)
+    }
+
+    fn set_limits(&self, uid: Uid, module_type: TypeName) -> BoxFuture<'_, Result<(), LaunchError>> {
+        Box::pin(async move {
+            let mut limits = scope_limits(&self.module_type(&module_type)?.process);
+            limits.retain(ScopeLimit::can_be_changed);
+            Ok(self.scopes.set_limits(uid, limits).await?)
+        })
+    }
+
+    fn watch(&self, uid: Uid) -> BoxFuture<'_, Result<watch::Receiver<State>, ScopeError>> {
+        Box::pin(async move {
+            if let Some(state) = self.scopes.watch(uid) {
+                return Ok(state);
+            }
+            // A house may have to look round for what an earlier process launched.
+            self.scopes.list().await?;
+            self.scopes.watch(uid).ok_or(ScopeError::NoSuchScope(uid))
+        })
     }
 
     fn list(&self, service: &str) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>> {

@@ -7,23 +7,43 @@
 //!
 //! A broker names only what it wants started; what that means is read from the settings here, so that a broken broker can
 //! ask for nothing but a module type that the administrator configured.
+//!
+//! * [`Local`]: in the process that asks. What is behind the other one, too;
+//! * [`Remote`]: in the program `shmooze-launcher`, over a Unix socket that [`serve`] answers on ([`wire`]).
 
 mod local;
+mod remote;
+mod server;
+#[cfg(test)]
+mod tests;
+mod wire;
 
 pub use local::Local;
+pub use remote::Remote;
+pub use server::{Reload, serve};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::protocol::Uid;
-use crate::scope::{BoxFuture, Launched, Listed, ScopeError};
+use crate::scope::{BoxFuture, Launched, Listed, ScopeError, State};
 
-/// What a broker asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Launch {
+/// A module type of the settings, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeName {
     /// Name of the service, as in `services` of the settings.
     pub service: String,
-    /// Whether `type_name` is one of `backgrounds` and not of `modules`.
+    /// Whether `name` is one of `backgrounds` and not of `modules`.
     pub background: bool,
     /// Name of the module type.
-    pub type_name: String,
+    pub name: String,
+}
+
+/// What a broker asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// What the module is.
+    pub module_type: TypeName,
     /// The new module's identifier.
     pub uid: Uid,
     /// Where the broker waits for the command stream.
@@ -33,7 +53,7 @@ pub struct Launch {
 }
 
 /// Why something was not launched; one sentence.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum LaunchError {
     /// The settings know no such type.
     #[error("{service} has no module type {type_name}")]
@@ -51,6 +71,9 @@ pub enum LaunchError {
         /// Name of the type.
         type_name: String,
     },
+    /// The launcher could not read its settings again.
+    #[error("{0}")]
+    Settings(String),
     /// The scope could not be made.
     #[error(transparent)]
     Scope(#[from] ScopeError),
@@ -73,6 +96,13 @@ pub trait Launcher: Send + Sync + 'static {
 
     /// Lets a frozen module run on.
     fn thaw(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>>;
+
+    /// Sets the limits that the settings have now for the type of a running module, as far as they can be changed while it
+    /// runs (all but `RuntimeMaxSec`, `OOMPolicy` and those of single processes).
+    fn set_limits(&self, uid: Uid, module_type: TypeName) -> BoxFuture<'_, Result<(), LaunchError>>;
+
+    /// How far a module has come that was launched before.
+    fn watch(&self, uid: Uid) -> BoxFuture<'_, Result<watch::Receiver<State>, ScopeError>>;
 
     /// The modules of a service that are not gone.
     fn list(&self, service: &str) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>>;

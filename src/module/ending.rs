@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::scope::{Exit, Reached};
+use crate::scope::{Exceeded, Exit, Reached};
 
 /// Why a module had to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Ending {
     pub reached: Reached,
     /// How its main process ended; `None` where it never ran.
     pub exit: Option<Exit>,
+    /// Which limit it ran into, where one ended it.
+    pub exceeded: Option<Exceeded>,
 }
 
 impl fmt::Display for Ending {
@@ -49,6 +51,11 @@ impl fmt::Display for Ending {
             Reached::Exit => "",
             Reached::Terminate => ", ended by SIGTERM",
             Reached::Kill => ", ended by SIGKILL",
+        })?;
+        f.write_str(match self.exceeded {
+            None => "",
+            Some(Exceeded::Memory) => ", out of memory",
+            Some(Exceeded::Time) => ", lived as long as it may",
         })?;
         self.exit.map_or(Ok(()), |exit| write!(f, ", {exit}"))
     }

@@ -23,6 +23,7 @@
 
 mod answers;
 mod conversation;
+mod door;
 mod ending;
 pub mod guest;
 mod parameters;
@@ -99,6 +100,7 @@ pub(crate) struct Tell {
 pub struct Handle {
     uid: Uid,
     type_name: Arc<str>,
+    background: bool,
     added: SystemTime,
     parameters: Arc<Parameters>,
     direct: mpsc::Sender<Direct>,
@@ -116,6 +118,12 @@ impl Handle {
     #[must_use]
     pub fn type_name(&self) -> &str {
         &self.type_name
+    }
+
+    /// Whether its type is one of the backgrounds.
+    #[must_use]
+    pub const fn is_background(&self) -> bool {
+        self.background
     }
 
     /// When it was added.

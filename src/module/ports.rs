@@ -1,13 +1,18 @@
 //! Where a module's two streams come in.
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
+use super::door::{Door, Glance};
 use crate::loopback;
 
 /// How often another port is tried where the one found for IPv4 is taken on IPv6.
 const TRIES: usize = 16;
+/// How many connections to one port may be searched for at once; others wait until one of them is known.
+const SEARCHES: usize = 64;
 
 /// One loopback port on 127.0.0.1 and, where there is one, on ::1: the module is told `localhost`, and Node tries the
 /// latter first (protocol.md section 5).
@@ -31,16 +36,39 @@ impl Port {
         }
     }
 
+    /// The next connection, whoever makes it.
     async fn accept(&self) -> io::Result<TcpStream> {
-        let stream = match &self.v6 {
+        Ok(match &self.v6 {
             None => self.v4.accept().await?.0,
             Some(v6) => tokio::select! {
                 accepted = self.v4.accept() => accepted?.0,
                 accepted = v6.accept() => accepted?.0,
             },
+        })
+    }
+
+    /// The module's own connection; others are turned away at the door.
+    async fn admit(&self, door: &Arc<Door>, stream: &'static str) -> io::Result<TcpStream> {
+        let mut searches = JoinSet::new();
+        let admitted = loop {
+            tokio::select! {
+                accepted = self.accept(), if searches.len() < SEARCHES => match accepted {
+                    Ok(accepted) => match door.glance(accepted, stream) {
+                        Glance::Module(accepted) => break accepted,
+                        Glance::Stranger => {}
+                        // Whoever comes after it need not wait for what comes of it.
+                        Glance::Unsure(unsure) => drop(searches.spawn(Arc::clone(door).search(unsure, stream))),
+                    },
+                    // It has gone again before it could be taken.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) => return Err(error),
+                },
+                Some(found) = searches.join_next() => if let Ok(Some(found)) = found { break found },
+            }
         };
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        searches.detach_all();
+        admitted.set_nodelay(true)?;
+        Ok(admitted)
     }
 }
 
@@ -71,9 +99,9 @@ impl Ports {
         self.update.number
     }
 
-    /// Waits until the module has connected to both, in either order.
-    pub(super) async fn accept(&self) -> io::Result<Streams> {
-        let (command, update) = tokio::try_join!(self.command.accept(), self.update.accept())?;
+    /// Waits until the module, as the door knows it, has connected to both, in either order.
+    pub(super) async fn accept(&self, door: &Arc<Door>) -> io::Result<Streams> {
+        let (command, update) = tokio::try_join!(self.command.admit(door, "command"), self.update.admit(door, "update"))?;
         Ok(Streams { command, update })
     }
 }

@@ -6,9 +6,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::conversation::Conversation;
+use super::door::Door;
 use super::ports::{Ports, Streams};
 use super::{Cause, Direct, Ending, Event, Handle, Parameters, Reached, Tell};
-use crate::launcher::{Launch, LaunchError, Launcher};
+use crate::launcher::{Launch, LaunchError, Launcher, TypeName};
 use crate::protocol::{ProtocolError, Raw, Uid};
 use crate::record::Record;
 use crate::scope::{Exit, Launched, State};
@@ -50,6 +51,7 @@ pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, events: 
     let handle = Handle {
         uid: birth.uid,
         type_name: Arc::clone(&birth.type_name),
+        background: birth.background,
         added: std::time::SystemTime::now(),
         parameters: Arc::clone(&parameters),
         direct,
@@ -101,7 +103,7 @@ impl Task {
         };
         let ending = match launched {
             Some(launched) => self.end(launched, cause).await,
-            None => Ending { cause, reached: Reached::Exit, exit: None },
+            None => Ending { cause, reached: Reached::Exit, exit: None, exceeded: None },
         };
         tracing::info!(%uid, type_name = %self.birth.type_name, "module {}: {ending}", uid.short());
         let _ = self.events.send(Event::Gone { uid, ending }).await;
@@ -114,9 +116,11 @@ impl Task {
         let said = |error: &dyn std::fmt::Display| not_started(ProtocolError::Said(format!("Could not start module: {error}")));
         let ports = Ports::bind().await.map_err(|error| said(&error))?;
         let launch = Launch {
-            service: self.birth.service.to_string(),
-            background: self.birth.background,
-            type_name: self.birth.type_name.to_string(),
+            module_type: TypeName {
+                service: self.birth.service.to_string(),
+                background: self.birth.background,
+                name: self.birth.type_name.to_string(),
+            },
             uid: self.birth.uid,
             command_port: ports.command(),
             update_port: ports.update(),
@@ -131,11 +135,12 @@ impl Task {
                 return Err(NotStarted { launched: Some(launched), ..not_started(ProtocolError::NotConnected) });
             }
         };
+        let door = Arc::new(Door::new(self.birth.uid, &launched));
         let mut state = launched.state.clone();
         // A program that ended well may have left a daemon that connects yet; one that failed has not.
         let failed = state.wait_for(|state| !matches!(state, State::Running | State::Exited(Exit::Status(0))));
         let cause = tokio::select! {
-            accepted = timeout_at(deadline, ports.accept()) => match accepted {
+            accepted = timeout_at(deadline, ports.accept(&door)) => match accepted {
                 Ok(Ok(streams)) => return Ok((launched, streams)),
                 Ok(Err(error)) => {
                     tracing::warn!(uid = %self.birth.uid, "module {}: its connection could not be taken: {error}", self.birth.uid.short());
@@ -163,7 +168,13 @@ impl Task {
             let _ = state.wait_for(State::is_gone).await;
         }
         let state = *state.borrow();
-        Ending { cause, reached: state.end().map_or(Reached::Exit, |end| end.reached), exit: state.exit() }
+        let end = state.end();
+        Ending {
+            cause,
+            reached: end.map_or(Reached::Exit, |end| end.reached),
+            exit: state.exit(),
+            exceeded: end.and_then(|end| end.exceeded),
+        }
     }
 }
 

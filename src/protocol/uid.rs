@@ -3,10 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Identifies one module for as long as the service lives: a version 4 UUID, written in lower case with hyphens.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Uid(Uuid);
 
 impl Uid {
@@ -45,6 +47,20 @@ impl FromStr for Uid {
         let uuid = Uuid::try_parse(text).map_err(|_| NotAUid)?;
         let mut buffer = Uuid::encode_buffer();
         if uuid.hyphenated().encode_lower(&mut buffer) == text { Ok(Self(uuid)) } else { Err(NotAUid) }
+    }
+}
+
+impl TryFrom<String> for Uid {
+    type Error = NotAUid;
+
+    fn try_from(text: String) -> Result<Self, NotAUid> {
+        text.parse()
+    }
+}
+
+impl From<Uid> for String {
+    fn from(uid: Uid) -> Self {
+        uid.to_string()
     }
 }
 

@@ -17,19 +17,21 @@
 mod process_group;
 mod recording;
 mod shim;
-mod sweep;
+pub(crate) mod sweep;
 mod systemd;
 
 pub use process_group::ProcessGroup;
-pub use recording::{Call, Recording};
+pub use recording::{Call, Gate, Recording};
 pub use shim::{Program, User, shim_main};
 pub use systemd::{Systemd, unit_of_process};
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::protocol::Uid;
@@ -58,7 +60,7 @@ pub struct Spec {
 }
 
 /// How the main process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// By itself, with this status.
     Status(i32),
@@ -93,7 +95,7 @@ impl From<std::process::ExitStatus> for Exit {
 }
 
 /// How far an ending had to go (protocol.md section 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reached {
     /// Its processes ended by themselves.
     Exit,
@@ -104,7 +106,7 @@ pub enum Reached {
 }
 
 /// A limit that ended a scope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exceeded {
     /// The kernel killed for want of memory ([`ScopeLimit::MemoryMax`], [`ScopeLimit::OomPolicy`]).
     Memory,
@@ -113,7 +115,7 @@ pub enum Exceeded {
 }
 
 /// How a scope ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// How the main process ended.
     pub exit: Exit,
@@ -124,7 +126,7 @@ pub struct End {
 }
 
 /// How far a scope has come; it only moves forward.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// The main process lives.
     Running,
@@ -173,7 +175,7 @@ pub struct Launched {
 }
 
 /// Why a house could not do what it was asked; one sentence.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum ScopeError {
     /// The program could not be executed.
     #[error("{program} could not be started: {reason}")]
@@ -191,14 +193,14 @@ pub enum ScopeError {
     NoSuchScope(Uid),
     /// The house cannot do this.
     #[error("{0}")]
-    Unsupported(&'static str),
+    Unsupported(Cow<'static, str>),
     /// The system refused.
     #[error("{0}")]
     System(String),
 }
 
 /// One scope in a list of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
     /// Whose.
     pub uid: Uid,

@@ -120,7 +120,7 @@ impl Scopes for ProcessGroup {
     }
 
     fn set_limits(&self, _uid: Uid, _limits: Vec<ScopeLimit>) -> BoxFuture<'_, Result<(), ScopeError>> {
-        Box::pin(async { Err(ScopeError::Unsupported("limits of a running module need systemd")) })
+        Box::pin(async { Err(ScopeError::Unsupported("limits of a running module need systemd".into())) })
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>> {

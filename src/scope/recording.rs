@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{BoxFuture, Launched, Listed, ScopeError, Scopes, Spec, State};
 use crate::protocol::Uid;
@@ -30,6 +30,26 @@ pub enum Call {
 #[derive(Debug, Clone, Default)]
 pub struct Recording {
     inner: Arc<Mutex<Inner>>,
+    called: Arc<Notify>,
+}
+
+/// Holds the launches of a [`Recording`] until it is opened.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    reached: Arc<Notify>,
+    open: Arc<Semaphore>,
+}
+
+impl Gate {
+    /// Waits until a launch waits here.
+    pub async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    /// Lets one launch go on.
+    pub fn open(&self) {
+        self.open.add_permits(1);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +57,7 @@ struct Inner {
     calls: Vec<Call>,
     scopes: HashMap<Uid, (Listed, watch::Sender<State>)>,
     refusal: Option<ScopeError>,
+    gate: Option<Gate>,
 }
 
 impl Recording {
@@ -49,6 +70,25 @@ impl Recording {
     /// From now on every launch fails so.
     pub fn refuse(&self, error: ScopeError) {
         self.with(|inner| inner.refusal = Some(error));
+    }
+
+    /// From now on every launch waits at the gate.
+    #[must_use]
+    pub fn hold(&self) -> Gate {
+        let gate = Gate { reached: Arc::default(), open: Arc::new(Semaphore::new(0)) };
+        self.with(|inner| inner.gate = Some(gate.clone()));
+        gate
+    }
+
+    /// Waits until what was asked so far is as wanted.
+    pub async fn until(&self, wanted: impl Fn(&[Call]) -> bool) {
+        loop {
+            let called = self.called.notified();
+            if self.with(|inner| wanted(&inner.calls)) {
+                return;
+            }
+            called.await;
+        }
     }
 
     /// What was asked so far.
@@ -75,23 +115,36 @@ impl Recording {
 
     fn record(&self, call: Call) -> BoxFuture<'_, Result<(), ScopeError>> {
         self.with(|inner| inner.calls.push(call));
+        self.called.notify_waiters();
         Box::pin(async { Ok(()) })
     }
 }
 
 impl Scopes for Recording {
     fn launch(&self, spec: Spec) -> BoxFuture<'_, Result<Launched, ScopeError>> {
-        let launched = self.with(|inner| {
-            inner.calls.push(Call::Launch(spec.type_name, spec.program.command));
-            if let Some(error) = &inner.refusal {
-                return Err(error.clone());
+        Box::pin(async move {
+            let gate = self.with(|inner| {
+                inner.calls.push(Call::Launch(spec.type_name, spec.program.command));
+                inner.gate.clone()
+            });
+            self.called.notify_waiters();
+            if let Some(gate) = gate {
+                gate.reached.notify_one();
+                // Never closed.
+                if let Ok(permit) = gate.open.acquire().await {
+                    permit.forget();
+                }
             }
-            let (sender, state) = watch::channel(State::Running);
-            let pid = u32::try_from(inner.scopes.len()).unwrap_or_default() + 1;
-            inner.scopes.insert(spec.uid, (Listed { uid: spec.uid, service: spec.service, pid }, sender));
-            Ok(Launched { pid, cgroup: None, state })
-        });
-        Box::pin(async { launched })
+            self.with(|inner| {
+                if let Some(error) = &inner.refusal {
+                    return Err(error.clone());
+                }
+                let (sender, state) = watch::channel(State::Running);
+                let pid = u32::try_from(inner.scopes.len()).unwrap_or_default() + 1;
+                inner.scopes.insert(spec.uid, (Listed { uid: spec.uid, service: spec.service, pid }, sender));
+                Ok(Launched { pid, cgroup: None, state })
+            })
+        })
     }
 
     fn stop(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>> {

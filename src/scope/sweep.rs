@@ -28,12 +28,12 @@ struct Question {
 /// Answers which processes of a scope live. Questions that arrive while the process table is being read are answered
 /// together from the next reading, so that the end of a thousand modules costs a few readings and not a thousand.
 #[derive(Debug, Clone)]
-pub(super) struct Sweeper {
+pub(crate) struct Sweeper {
     questions: mpsc::Sender<Question>,
 }
 
 impl Sweeper {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (questions, mut asked) = mpsc::channel::<Question>(64);
         tokio::spawn(async move {
             let mut batch = Vec::new();
@@ -49,7 +49,7 @@ impl Sweeper {
     }
 
     /// The living processes of the scope `uid`, whose main process began `session`.
-    pub(super) async fn members(&self, uid: Uid, session: i32) -> Vec<i32> {
+    pub(crate) async fn members(&self, uid: Uid, session: i32) -> Vec<i32> {
         let (answer, answered) = oneshot::channel();
         let _ = self.questions.send(Question { uid, session, answer }).await;
         answered.await.unwrap_or_default()
@@ -75,7 +75,7 @@ fn read_table() -> Vec<Found> {
 }
 
 /// The session of a living process; `None` for a zombie.
-fn session_of(pid: i32) -> Option<i32> {
+pub(crate) fn session_of(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything, so count from its end: state, parent, group, session.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();

@@ -4,23 +4,25 @@
 //!   activated(), else bind_loopback()
 //!        │
 //!        ▼
-//!   serve() ─accept─▶ connection (one task each) ── Request ──▶ Handler
+//!   serve() ─accept─▶ connection (one task each) ── Request ──▶ Handler        Notifier ──▶ the service manager
 //!                          ▲                                       │
 //!                          └── lines in order ◀────── Reply ───────┘
 //! ```
 //!
 //! The brokers are built on it, and so may be a program of one's own: implement [`Handler`], or fill a [`Commands`] table.
 
+mod activation;
 mod commands;
 mod connection;
 mod listen;
 mod notify;
 mod serve;
 
+pub use activation::{Activation, activated};
 pub use commands::Commands;
-pub use listen::{Listeners, activated, bind_loopback};
-pub use notify::Notifier;
-pub use serve::{Limits, serve};
+pub use listen::{Listeners, Stream, bind, bind_loopback};
+pub use notify::{Heartbeat, Notifier, Notifiers};
+pub use serve::{LAST_ANSWERS, Limits, serve};
 
 use std::sync::Arc;
 

@@ -4,18 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::connection::Socket;
-use super::{Handler, Listeners, connection};
+use super::{Handler, Listeners, Stream, connection};
 
 /// After a failed accept (no descriptors left, say) the next is tried this much later, doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause between two tries to accept.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long clients may take to read their last answers once a service ends.
+pub const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// What one service allows its clients.
 #[derive(Debug, Clone, Copy)]
@@ -32,97 +33,88 @@ impl Default for Limits {
     }
 }
 
-/// Where clients come from.
-trait Source: Send + 'static {
-    type Socket: Socket;
-    fn next(&self) -> impl Future<Output = io::Result<Self::Socket>> + Send;
-}
-
-impl Source for TcpListener {
-    type Socket = TcpStream;
-    async fn next(&self) -> io::Result<TcpStream> {
-        let (socket, _) = self.accept().await?;
-        socket.set_nodelay(true)?;
-        Ok(socket)
-    }
-}
-
-impl Source for UnixListener {
-    type Socket = UnixStream;
-    async fn next(&self) -> io::Result<UnixStream> {
-        Ok(self.accept().await?.0)
-    }
-}
-
-/// Serves until `shutdown` and then until every client has its answers.
+/// Serves until `shutdown` and then until every client has its answers, but for those that do not read them within
+/// [`LAST_ANSWERS`]. Once this was polled for the first time, clients are served.
 pub async fn serve<H: Handler>(listeners: Listeners, handler: Arc<H>, limits: Limits, shutdown: CancellationToken) {
     let permits = Arc::new(Semaphore::new(limits.max_connections));
-    let server = Server { handler, limits, permits, shutdown, tasks: TaskTracker::new() };
-    for listener in listeners.tcp {
-        server.tasks.spawn(server.clone().accept(listener));
-    }
-    for listener in listeners.unix {
-        server.tasks.spawn(server.clone().accept(listener));
-    }
-    server.tasks.close();
-    server.tasks.wait().await;
-}
-
-struct Server<H> {
-    handler: Arc<H>,
-    limits: Limits,
-    permits: Arc<Semaphore>,
-    shutdown: CancellationToken,
-    tasks: TaskTracker,
-}
-
-// Derived, it would ask for a handler that can be cloned.
-impl<H> Clone for Server<H> {
-    fn clone(&self) -> Self {
-        Self {
-            handler: Arc::clone(&self.handler),
-            limits: self.limits,
-            permits: Arc::clone(&self.permits),
-            shutdown: self.shutdown.clone(),
-            tasks: self.tasks.clone(),
-        }
-    }
-}
-
-impl<H: Handler> Server<H> {
-    async fn accept<S: Source>(self, source: S) {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let accepted = async {
-                // Never closed, so there is always a permit to be had.
-                let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
-                Ok::<_, io::Error>((permit, source.next().await?))
-            };
-            let accepted = tokio::select! {
-                accepted = accepted => accepted,
-                () = self.shutdown.cancelled() => return,
-            };
-            match accepted {
-                Ok((permit, socket)) => {
-                    pause = FIRST_PAUSE;
-                    let handler = Arc::clone(&self.handler);
-                    let conversation = connection::converse(socket, handler, self.limits.max_line_bytes, self.shutdown.clone());
-                    self.tasks.spawn(async move {
-                        if let Err(error) = conversation.await {
-                            tracing::debug!("a client's connection broke: {error}");
-                        }
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!("a client could not be accepted: {error}");
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = self.shutdown.cancelled() => return,
+    let mut conversations = JoinSet::new();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let accepted = async {
+            // Never closed, so there is always a permit to be had.
+            let permit = Arc::clone(&permits).acquire_owned().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((permit, listeners.accept().await?))
+        };
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = conversations.join_next() => continue,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok((permit, stream)) => {
+                pause = FIRST_PAUSE;
+                let (handler, limit, shutdown) = (Arc::clone(&handler), limits.max_line_bytes, shutdown.clone());
+                conversations.spawn(async move {
+                    let ended = match stream {
+                        Stream::Left(tcp) => match tcp.set_nodelay(true) {
+                            Ok(()) => connection::converse(tcp, handler, limit, shutdown).await,
+                            Err(error) => Err(error),
+                        },
+                        Stream::Right(unix) => connection::converse(unix, handler, limit, shutdown).await,
+                    };
+                    if let Err(error) = ended {
+                        tracing::debug!("a client's connection broke: {error}");
                     }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!("a client could not be accepted: {error}");
+                let _ = tokio::time::timeout(pause, shutdown.cancelled()).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+    }
+    drop(listeners);
+    let all = async { while conversations.join_next().await.is_some() {} };
+    if tokio::time::timeout(LAST_ANSWERS, all).await.is_err() {
+        tracing::warn!("{} clients had not read their last answers when the service ended", conversations.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::protocol::{Request, Response};
+    use crate::service::Reply;
+
+    /// Answers more than any socket holds.
+    struct Flood;
+
+    impl Handler for Flood {
+        fn call<'a>(&'a self, _: Request<'a>) -> Reply<'a> {
+            Reply::Now(Response::Failure("x".repeat(64 << 20)))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_does_not_read_its_answer_keeps_nobody_from_ending() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(b"{\"cmd\": \"x\"}\n").await.unwrap();
+        let shutdown = CancellationToken::new();
+        let serving = serve(Listeners::of(listener), Arc::new(Flood), Limits::default(), shutdown.clone());
+        let end = async {
+            // The first of its answer has come.
+            client.readable().await.unwrap();
+            shutdown.cancel();
+            tokio::time::Instant::now()
+        };
+        let ((), ended) = tokio::join!(serving, end);
+        assert_eq!(ended.elapsed().as_secs(), LAST_ANSWERS.as_secs());
     }
 }

@@ -86,18 +86,7 @@ impl Process {
     /// # Errors
     /// What is wrong with the user, as a phrase that goes on "`user` …".
     pub fn find_user(&self) -> Result<Option<User>, String> {
-        let Some(name) = &self.user else { return Ok(None) };
-        let found = match User::from_name(name) {
-            Ok(None) if name.bytes().all(|byte| byte.is_ascii_digit()) => {
-                name.parse().map_or(Ok(None), |number| User::from_uid(Uid::from_raw(number)))
-            }
-            found => found,
-        };
-        match found {
-            Ok(Some(user)) => Ok(Some(user)),
-            Ok(None) => Err(format!("names the user {}, who does not exist", quoted(name))),
-            Err(error) => Err(format!("names the user {}, who cannot be looked up: {}", quoted(name), error.desc())),
-        }
+        self.user.as_deref().map(find_user).transpose()
     }
 
     /// Whether its working directory, where one is named, is absolute and there.
@@ -114,6 +103,24 @@ impl Process {
             Err(error) => format!("cannot be looked at: {}", reason(&error)),
         };
         Err(format!("names {}, which {what}", quoted(&directory.to_string_lossy())))
+    }
+}
+
+/// The user of this name or number.
+///
+/// # Errors
+/// What is wrong with it, as a phrase that goes on "`user` …".
+pub fn find_user(name: &str) -> Result<User, String> {
+    let found = match User::from_name(name) {
+        Ok(None) if name.bytes().all(|byte| byte.is_ascii_digit()) => {
+            name.parse().map_or(Ok(None), |number| User::from_uid(Uid::from_raw(number)))
+        }
+        found => found,
+    };
+    match found {
+        Ok(Some(user)) => Ok(user),
+        Ok(None) => Err(format!("names the user {}, who does not exist", quoted(name))),
+        Err(error) => Err(format!("names the user {}, who cannot be looked up: {}", quoted(name), error.desc())),
     }
 }
 

@@ -32,6 +32,7 @@ use serde_json::{Map, Value};
 pub use expand::expand;
 pub use gateway::Gateway;
 pub use limit::{Amount, INFINITY, Limit, LimitError, OomPolicy, Permyriad, ProcessLimit, PropertyValue, ScopeLimit};
+pub use machine::find_user;
 pub use problem::{Problem, SettingsError};
 pub use service::{App, Lists, ModuleType, Process, Service, Timeouts};
 

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -21,10 +22,15 @@ pub fn example(name: &str) -> String {
 
 /// The smallest module, as a command line.
 pub fn tiny() -> Value {
+    json!([tiny_path()])
+}
+
+/// The program of the smallest module.
+pub fn tiny_path() -> String {
     let own = std::env::current_exe().unwrap();
     let program = own.ancestors().nth(2).unwrap().join("examples/tiny");
     assert!(program.exists(), "{} is not built: cargo build --examples", program.display());
-    json!([program])
+    program.display().to_string()
 }
 
 /// A port that nobody uses now.
@@ -100,6 +106,8 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it and waits until it has said `serving` times that it serves.
     pub fn start(command: &mut Command, serving: usize) -> Self {
+        // The same on every machine; tests/scopes and the booted machines show the other house.
+        command.env("SHMOOZE_SCOPES", "process-groups");
         let mut child = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, log) = std::sync::mpsc::channel();
@@ -128,6 +136,19 @@ impl Daemon {
                 Ok(line) if line.contains(text) => return line,
                 Ok(line) => seen = seen + &line + "\n",
                 Err(_) => panic!("the log never said {text:?}; it said:\n{seen}"),
+            }
+        }
+    }
+
+    /// All that it logs from now on until it ends.
+    pub fn log_to_its_end(&self) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = Vec::new();
+        loop {
+            match self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => lines.push(line),
+                Err(RecvTimeoutError::Disconnected) => return lines,
+                Err(RecvTimeoutError::Timeout) => panic!("it did not end; it said {lines:?}"),
             }
         }
     }

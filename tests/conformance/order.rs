@@ -4,11 +4,11 @@
 //! the lines of one change come while none of them is answered: nothing is answered here before all have come.
 
 use std::collections::HashMap;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::control::Control;
 use super::differences::{Ours, Places};
 use super::services::Application;
 use super::transcript::Transcript;
@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 struct Stage<'a> {
     application: &'a Application,
     client: Wire,
-    modules: HashMap<String, (Wire, Wire, Wire)>,
+    modules: HashMap<String, (Control, Wire, Wire)>,
     uids: HashMap<String, String>,
 }
 
@@ -115,12 +115,10 @@ impl Stage<'_> {
 
     /// Takes the module over that the service has just started.
     fn meet(&mut self, name: &str) -> Result<(), String> {
-        let (hello, control) = self.application.next_puppet()?;
-        let open = |port| {
-            TcpStream::connect((hello.host.as_str(), port)).and_then(Wire::new).map_err(|error| format!("{name}: {error}"))
-        };
-        let module = (control, open(hello.cmd_port)?, open(hello.update_port)?);
-        self.modules.insert(name.to_owned(), module);
+        let (hello, mut control) = self.application.next_puppet()?;
+        let mut open = |port| control.connect(port).and_then(Wire::new).map_err(|error| format!("{name}: {error}"));
+        let (command, update) = (open(hello.cmd_port)?, open(hello.update_port)?);
+        self.modules.insert(name.to_owned(), (control, command, update));
         Ok(())
     }
 

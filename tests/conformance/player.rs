@@ -10,11 +10,11 @@
 //! what came. Nothing is compared across streams, so only the order on each of them counts.
 
 use std::collections::HashMap;
-use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::compare::{Bindings, Manner};
+use super::control::Control;
 use super::differences::Ours;
 use super::programs::Hello;
 use super::script::{Action, Entry, Expectation, Expected, Script, Who};
@@ -35,7 +35,7 @@ const ARRIVAL: Duration = Duration::from_millis(20);
 /// A module that the player plays.
 struct Puppet {
     hello: Hello,
-    control: Wire,
+    control: Control,
     command: Option<Wire>,
     update: Option<Wire>,
     /// Whether it shut a stream by itself and waits for its signal.
@@ -233,7 +233,7 @@ impl<'a> Player<'a> {
             }
             Who::Command(module) => self.puppet(module)?.command.as_mut().ok_or(format!("{module}.cmd is not open")),
             Who::Update(module) => self.puppet(module)?.update.as_mut().ok_or(format!("{module}.upd is not open")),
-            Who::Process(module) => Ok(&mut self.puppet(module)?.control),
+            Who::Process(module) => Err(format!("{module} is a process and no stream")),
         }
     }
 
@@ -264,9 +264,9 @@ impl<'a> Player<'a> {
     fn open(&mut self, module: &str, command: bool, update: bool) -> Result<(), String> {
         let update_first = self.puppets.len().is_multiple_of(2);
         let puppet = self.puppets.get_mut(module).ok_or_else(|| format!("no module {module}"))?;
-        let open = |port: u16| {
-            let stream = TcpStream::connect((puppet.hello.host.as_str(), port));
-            stream.and_then(Wire::new).map(Some).map_err(|error| format!("{module} cannot connect: {error}"))
+        let mut open = |port: u16| {
+            let stream = puppet.control.connect(port).and_then(Wire::new);
+            stream.map(Some).map_err(|error| format!("{module} cannot connect: {error}"))
         };
         for this_is_update in [update_first, !update_first] {
             if this_is_update && update {
@@ -289,7 +289,7 @@ impl<'a> Player<'a> {
     fn crash(&mut self, who: &Who) -> Result<(), String> {
         let Who::Process(module) = who else { return Ok(()) };
         let puppet = self.puppet(module)?;
-        puppet.control.shut_sending();
+        puppet.control.let_go();
         for stream in [&mut puppet.command, &mut puppet.update].into_iter().flatten() {
             stream.close();
         }
@@ -302,15 +302,12 @@ impl<'a> Player<'a> {
         // The recording still waits for a module of the transcript before it.
         let Some(puppet) = self.puppets.get_mut(module) else { return Ok(()) };
         if !killed && !puppet.defiant {
-            puppet.control.shut_sending();
+            puppet.control.let_go();
         }
-        match puppet.control.next(Instant::now() + ENDING) {
-            Some(Item::End) => Ok(()),
-            other => {
-                self.problems.push(format!("the process of {module} did not end: {other:?}"));
-                Ok(())
-            }
+        if !puppet.control.has_ended(Instant::now() + ENDING) {
+            self.problems.push(format!("the process of {module} did not end"));
         }
+        Ok(())
     }
 
     /// After the last entry no stream holds anything more.

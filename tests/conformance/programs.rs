@@ -1,20 +1,23 @@
 //! The programs that the suite's services start as modules: this very binary in another mode.
 //!
-//! * `--puppet CONTROL_PORT` hands over how it was started; the test then plays both streams itself.
+//! * `--puppet CONTROL_SOCKET` hands over how it was started and the streams that it opens; the test then plays both.
 //! * `--echo` is the well-behaved module of the recordings, `--problem` the ill-behaved one (`tests/golden/README.md`),
 //!   down to the words in which they refused.
 //! * `--tied PROGRAM ARGUMENT…` becomes that program and is killed when the thread that started it ends, so that no
 //!   service outlives the suite, whatever becomes of that.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, exit};
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+
+use super::control::obey;
 
 /// How a puppet was started.
 #[derive(Debug, Serialize, Deserialize)]
@@ -64,11 +67,7 @@ fn puppet(args: &[String]) -> io::Result<()> {
     let (host, cmd_port, update_port) = (argument(args, 1)?, argument(args, 2)?, argument(args, 3)?);
     let pid = i32::try_from(std::process::id()).map_err(io::Error::other)?;
     let hello = Hello { pid, host, cmd_port, update_port, argc: args.len(), descriptors };
-    let mut control = TcpStream::connect(("127.0.0.1", argument(args, 0)?))?;
-    writeln!(control, "{}", serde_json::to_string(&hello)?)?;
-    // Lives until the test lets go.
-    control.read_to_end(&mut Vec::new())?;
-    Ok(())
+    obey(&argument::<PathBuf>(args, 0)?, &hello)
 }
 
 fn tied(args: &[String]) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -16,8 +17,9 @@ use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use super::control::Control;
 use super::programs::Hello;
-use super::wire::{Item, Wire};
+use super::wire::Wire;
 
 /// A service accepts connections after at most this.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
@@ -27,6 +29,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two looks at something that no event announces.
 const LOOK: Duration = Duration::from_millis(2);
+/// Where puppets say that they were started.
+const PUPPETS: &str = "puppets";
 /// When the recorded static files were last changed, in seconds.
 const STATIC_FILES_CHANGED: u64 = 1_577_934_245;
 
@@ -38,7 +42,7 @@ pub struct Application {
     directory: TempDir,
     ports: Vec<(&'static str, u16)>,
     running: Vec<(String, Child)>,
-    puppets: TcpListener,
+    puppets: UnixListener,
 }
 
 impl Application {
@@ -49,7 +53,7 @@ impl Application {
     pub fn start(services: &[&str]) -> Result<Self, String> {
         let text = |error: io::Error| error.to_string();
         let directory = TempDir::new().map_err(text)?;
-        let puppets = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(text)?;
+        let puppets = UnixListener::bind(directory.path().join(PUPPETS)).map_err(text)?;
         puppets.set_nonblocking(true).map_err(text)?;
         let ports = RECORDED_PORTS.iter().map(|(name, _)| Ok((*name, free_port()?))).collect::<Result<_, String>>()?;
         let mut application = Self { directory, ports, running: Vec::new(), puppets };
@@ -85,7 +89,7 @@ impl Application {
     ///
     /// # Errors
     /// Where there is none in time.
-    pub fn next_puppet(&self) -> Result<(Hello, Wire), String> {
+    pub fn next_puppet(&self) -> Result<(Hello, Control), String> {
         let deadline = Instant::now() + HELLO_TIMEOUT;
         let stream = loop {
             match self.puppets.accept() {
@@ -95,12 +99,7 @@ impl Application {
                 Err(_) => sleep(LOOK),
             }
         };
-        stream.set_nonblocking(false).map_err(|error| error.to_string())?;
-        let mut control = Wire::new(stream).map_err(|error| error.to_string())?;
-        match control.next(deadline) {
-            Some(Item::Line(line)) => Ok((serde_json::from_str(&line).map_err(|error| error.to_string())?, control)),
-            other => Err(format!("a puppet said {other:?}")),
-        }
+        stream.set_nonblocking(false).and_then(|()| Control::meet(stream)).map_err(|error| format!("a puppet: {error}"))
     }
 
     /// Whether no puppet waits to be taken over.
@@ -177,8 +176,8 @@ impl Application {
             process.extend(args.iter().map(|arg| (*arg).to_owned()));
             json!({ "process": process })
         };
-        let control = self.puppets.local_addr()?.port().to_string();
-        let puppet = program(&["--puppet", &control]);
+        let control = root.join(PUPPETS);
+        let puppet = program(&["--puppet", &control.to_string_lossy()]);
         let echo = program(&["--echo"]);
         // In the order in which the original listed them, which was its dictionary's.
         let modules = json!({

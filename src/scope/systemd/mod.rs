@@ -163,7 +163,7 @@ impl Scopes for Systemd {
             // A manager that stops a unit meanwhile does not answer whoever asked it to freeze it.
             tokio::select! {
                 biased;
-                () = stopped.cancelled() => Err(ScopeError::Unsupported("a module that is being ended cannot be frozen")),
+                () = stopped.cancelled() => Err(ScopeError::Unsupported("a module that is being ended cannot be frozen".into())),
                 frozen = freeze => frozen,
             }
         })
@@ -175,8 +175,8 @@ impl Scopes for Systemd {
 
     fn set_limits(&self, uid: Uid, limits: Vec<ScopeLimit>) -> BoxFuture<'_, Result<(), ScopeError>> {
         Box::pin(async move {
-            if limits.iter().any(|limit| matches!(limit, ScopeLimit::RuntimeMax(_) | ScopeLimit::OomPolicy(_))) {
-                return Err(ScopeError::Unsupported("RuntimeMaxSec and OOMPolicy cannot be changed while a module runs"));
+            if !limits.iter().all(ScopeLimit::can_be_changed) {
+                return Err(ScopeError::Unsupported("RuntimeMaxSec and OOMPolicy cannot be changed while a module runs".into()));
             }
             let limits = &limits;
             self.about(uid, Repeat::Always, |manager, unit| async move {

@@ -164,6 +164,12 @@ impl Limit {
 }
 
 impl ScopeLimit {
+    /// Whether it can be set on a scope that runs already (`systemd.scope(5)`, systemctl(1) `set-property`).
+    #[must_use]
+    pub const fn can_be_changed(&self) -> bool {
+        !matches!(self, Self::RuntimeMax(_) | Self::OomPolicy(_))
+    }
+
     /// Name and value of the D-Bus property of `org.freedesktop.systemd1.Scope` that sets it, as systemd's own
     /// `bus-unit-util.c` maps them.
     #[must_use]

@@ -1,0 +1,33 @@
+//! The family as units of a really booted systemd: the system's manager, and that of a user.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
+use std::process::ExitCode;
+
+use shmooze_test_machine::{Kind, Tests};
+
+mod units {
+    pub mod begin;
+    pub mod end;
+    pub mod host;
+    pub mod trouble;
+    pub mod user;
+}
+
+fn main() -> ExitCode {
+    use units::{begin, end, host, trouble, user};
+    Tests::new()
+        .prepare(host::install)
+        .each(Kind::CONTAINERS, "only sockets until somebody asks", begin::on_demand)
+        .each(Kind::CONTAINERS, "a module lives in a scope of its own", begin::scope)
+        .each(Kind::CONTAINERS, "systemctl tells what goes on", begin::status)
+        .each(Kind::CONTAINERS, "a reload is heard by all who must", begin::reload)
+        .each(Kind::CONTAINERS, "only the module itself connects", begin::strangers)
+        .each(Kind::CONTAINERS, "how a module ended is known", end::history)
+        .each(Kind::CONTAINERS, "nothing of a module stays", end::escape)
+        .each(Kind::CONTAINERS, "stopping a service ends its modules", end::stop)
+        .each(Kind::CONTAINERS, "a stuck broker is found out", trouble::watchdog)
+        .each(Kind::CONTAINERS, "modules outlive the launcher", trouble::launcher)
+        .each(Kind::CONTAINERS, "in the manager of a user", user::family)
+        .main()
+}

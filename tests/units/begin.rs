@@ -1,0 +1,117 @@
+//! From the first request to a module that plays.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use shmooze_test_machine::Machine;
+
+use super::host::{add, eventually, is_active, property, scopes, settings, shmz};
+
+pub fn on_demand(machine: &Machine) {
+    machine.run(&["systemctl", "start", "shmooze.target"]).success();
+    for name in ["launcher", "queue", "pool", "gateway"] {
+        assert!(is_active(machine, &format!("shmooze-{name}.socket")), "{name}");
+        assert!(!is_active(machine, &format!("shmooze-{name}.service")), "{name}");
+    }
+    assert_eq!(machine.run(&["stat", "-c", "%U %G %a", "/run/shmooze/launcher.sock"]).text(), "root shmooze 660");
+    // A client that is there before the service is served.
+    assert_eq!(shmz(machine, &["--json", "pool"]), "[]");
+    assert!(is_active(machine, "shmooze-pool.service") && is_active(machine, "shmooze-launcher.service"));
+    assert!(!is_active(machine, "shmooze-queue.service"));
+    // The Unix socket is for those of its group.
+    let ask = "echo '{\"cmd\": \"pool\"}' | socat -t 10 - UNIX-CONNECT:/run/shmooze/pool.sock";
+    let answer = machine.command(&["bash", "-c", ask]).user("shmooze").run().success().text();
+    assert_eq!(answer, "{\"success\": true, \"result\": []}");
+    assert_ne!(machine.command(&["bash", "-c", ask]).user("bob").run().status, 0);
+    // Over HTTP it is two services that start.
+    assert_eq!(shmz(machine, &["--url", "http://127.0.0.1:9480/", "--json", "queue"]), "[]");
+    assert!(is_active(machine, "shmooze-gateway.service") && is_active(machine, "shmooze-queue.service"));
+    assert_eq!(machine.journal(&["-p", "warning", "-u", "shmooze-*", "-o", "cat"]), "");
+}
+
+pub fn scope(machine: &Machine) {
+    machine.run(&["systemctl", "start", "shmooze.target"]).success();
+    let uid = add(machine, "queue", "says");
+    let unit = format!("shmooze-queue-says-{uid}.scope");
+    assert_eq!(scopes(machine), [unit.clone()]);
+    assert_eq!(property(machine, &unit, "Slice"), "shmooze-queue.slice");
+    assert_eq!(property(machine, &unit, "PartOf"), "shmooze-queue.service");
+    assert!(property(machine, &unit, "Before").split(' ').any(|unit| unit == "shmooze-queue.service"));
+    assert_eq!(property(machine, &unit, "TimeoutStopUSec"), "500ms");
+    let tree = machine.run(&["systemd-cgls", "--no-pager", "-l", "-u", "shmooze.slice"]).success().text();
+    println!("{tree}");
+    for part in ["shmooze-launcher.service", "shmooze-queue.service", "shmooze-queue.slice", &unit, "tiny localhost"] {
+        assert!(tree.contains(part), "{part} is missing in\n{tree}");
+    }
+    // As a user who owns nothing, by the launcher's hand.
+    let parent = property(machine, "shmooze-launcher.service", "MainPID");
+    assert_eq!(
+        machine.shell("ps -o user:20=,ppid= -C tiny").text().split_whitespace().collect::<Vec<_>>(),
+        ["shmooze-module", &parent]
+    );
+    // What it prints is told by its unit and its type.
+    eventually("the journal has it", || {
+        machine.journal(&["-u", &unit, "-t", "says", "-o", "cat"]).trim() == "hello from the module"
+    });
+    println!("{}", machine.journal(&["-u", "shmooze-*", "-o", "short"]));
+    shmz(machine, &["rm", &uid]);
+    eventually("its scope is gone", || scopes(machine).is_empty());
+}
+
+pub fn status(machine: &Machine) {
+    machine.run(&["systemctl", "start", "shmooze-queue.service", "shmooze-pool.service"]).success();
+    let text = |service: &str| property(machine, service, "StatusText");
+    assert_eq!(text("shmooze-queue"), "nothing to play");
+    assert_eq!(text("shmooze-pool"), "0 modules");
+    let uid = add(machine, "queue", "tiny");
+    add(machine, "queue", "tiny");
+    add(machine, "pool", "tiny");
+    assert_eq!(text("shmooze-queue"), format!("playing tiny {}, 1 waiting", &uid[..8]));
+    assert_eq!(text("shmooze-pool"), "1 module");
+    println!("{}", machine.run(&["systemctl", "--no-pager", "status", "shmooze-queue"]).text());
+}
+
+pub fn reload(machine: &Machine) {
+    machine.run(&["systemctl", "start", "shmooze-queue.service"]).success();
+    let kept = add(machine, "queue", "tiny");
+    let mut changed = settings();
+    let tiny = changed["services"]["queue"]["modules"]["tiny"].clone();
+    changed["services"]["queue"]["modules"]["new"] = tiny;
+    machine.write("/etc/shmooze/settings.json", changed.to_string());
+    machine.run(&["systemctl", "reload", "shmooze-queue"]).success();
+    // Both have read it, before the command was done or a moment later: 252 does not wait for a service of `notify`.
+    eventually("the launcher launches it", || machine.run(&["shmz", "add", "new"]).status == 0);
+    let list = shmz(machine, &["--json", "queue"]);
+    assert!(list.contains(&kept), "what lives is left alone: {list}");
+
+    machine.write("/etc/shmooze/settings.json", "{\"ports\": 7}");
+    machine.run(&["systemctl", "reload", "shmooze-queue"]);
+    let refused = ["-u", "shmooze-queue", "-o", "cat", "-g", "the settings stay as they were"];
+    eventually("it is refused", || machine.journal(&refused).contains("ports"));
+    machine.write("/etc/shmooze/settings.json", changed.to_string());
+    add(machine, "queue", "new");
+}
+
+pub fn strangers(machine: &Machine) {
+    machine.run(&["systemctl", "start", "shmooze.target"]).success();
+    let mut adding = machine.command(&["shmz", "--timeout", "60000", "--service", "pool", "add", "waits"]).spawn();
+    let mut ports = String::new();
+    eventually("the module has its ports", || {
+        ports = machine.shell("cat /tmp/ports").text();
+        !ports.is_empty()
+    });
+    // Somebody else is quicker, on both streams: he is let go, and root is no better.
+    for port in ports.split(' ') {
+        for user in ["bob", "root"] {
+            let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; read -t 30 -u 3; echo $?");
+            assert_eq!(machine.command(&["bash", "-c", &connect]).user(user).run().text(), "1", "{user} at {port}");
+        }
+    }
+    let refusals = machine.journal(&["-u", "shmooze-pool", "-o", "cat", "-g", "refused"]);
+    assert_eq!(refusals.lines().count(), 4, "{refusals}");
+    assert!(refusals.contains("bob"), "{refusals}");
+    machine.run(&["touch", "/tmp/go"]).success();
+    let uid = adding.line(Duration::from_secs(30)).unwrap();
+    let list: Value = serde_json::from_str(&shmz(machine, &["--json", "pool"])).unwrap();
+    assert_eq!(list[0]["uid"], uid);
+}

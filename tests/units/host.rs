@@ -1,0 +1,118 @@
+//! What the tests have in common: the family installed as a package would, and its clients.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use shmooze_test_machine::Machine;
+
+const DAEMONS: [&str; 5] = ["shmooze-launcher", "shmooze-queue", "shmooze-pool", "shmooze-gateway", "shmooze-shim"];
+
+/// Puts programs, units, users and settings in their places.
+pub fn install(machine: &Machine) {
+    let stripped = stripped();
+    machine.copy_in(stripped.join("libexec"), "/usr/libexec/shmooze");
+    machine.copy_in(stripped.join("bin"), "/usr/local/bin");
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
+    machine.copy_in(units.join("system"), "/etc/systemd/system");
+    machine.copy_in(units.join("user"), "/etc/systemd/user");
+    machine.copy_in(units.join("shmooze.sysusers"), "/usr/lib/sysusers.d/shmooze.conf");
+    machine.write("/etc/shmooze/settings.json", settings().to_string());
+    machine.run(&["systemd-sysusers"]).success();
+    machine.run(&["systemctl", "daemon-reload"]).success();
+}
+
+/// The programs without what a debugger needs, which is most of them: made once for all machines.
+fn stripped() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stripped-{}", std::process::id()));
+        let own = std::env::current_exe().unwrap();
+        let target = own.ancestors().nth(2).unwrap();
+        let strip = |from: PathBuf, to: PathBuf| {
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            let done = Command::new("strip").arg("-o").arg(&to).arg(&from).status();
+            assert!(done.is_ok_and(|status| status.success()), "strip {}", from.display());
+        };
+        for name in DAEMONS {
+            strip(target.join(name), folder.join("libexec").join(name));
+        }
+        strip(target.join("shmz"), folder.join("bin/shmz"));
+        strip(target.join("examples/tiny"), folder.join("bin/tiny"));
+        folder
+    })
+}
+
+/// Module types: each a line of shell around the smallest module.
+pub fn settings() -> Value {
+    let bash = |script: &str| json!({"process": ["bash", "-c", script, "module"], "timeouts": {"exit": 500, "terminate": 500}});
+    let types = json!({
+        "tiny": {"process": ["tiny"]},
+        "says": bash("echo hello from the module; exec tiny \"$@\""),
+        // Obeys SIGTERM, but not the end of its conversation.
+        "lingers": bash("tiny \"$@\"; sleep 1000"),
+        "stubborn": bash("trap '' TERM; tiny \"$@\"; while :; do sleep 1000; done"),
+        "daemon": bash("(setsid bash -c 'trap \"\" TERM HUP; (setsid sleep 1001 &) ; sleep 1002; sleep 1003' &); exec tiny \"$@\""),
+        "stops itself": bash("bash -c 'kill -STOP $$' & exec tiny \"$@\""),
+        "forks": bash("bash -c 'trap \"\" TERM; while :; do (setsid sleep 1000 &) ; sleep 0.01; done' & exec tiny \"$@\""),
+        "fails": bash("exit 7"),
+        "never connects": {"process": ["bash", "-c", "exec sleep 1000"], "timeouts": {"connect": 500, "exit": 200, "terminate": 500}},
+        "waits": {
+            "process": ["bash", "-c", "echo $2 $3 > /tmp/ports.new; mv /tmp/ports.new /tmp/ports; until [ -e /tmp/go ]; do sleep 0.05; done; exec tiny \"$@\"", "module"],
+            "timeouts": {"connect": 60_000},
+        },
+    });
+    json!({
+        "name": "Test",
+        "ports": {"queue": 9420, "pool": 9421, "wsgi": 9480},
+        "services": {"queue": {"kind": "queue", "modules": types, "backgrounds": types}, "pool": {"kind": "pool", "modules": types}},
+    })
+}
+
+/// Runs `shmz` and answers what it prints.
+pub fn shmz(machine: &Machine, words: &[&str]) -> String {
+    machine.run(&[&["shmz"], words].concat()).success().text()
+}
+
+/// Adds a module and answers its uid.
+pub fn add(machine: &Machine, service: &str, type_name: &str) -> String {
+    shmz(machine, &["--service", service, "add", type_name])
+}
+
+/// The last ending, once it is that of this module.
+pub fn ending(machine: &Machine, service: &str, uid: &str) -> Value {
+    let request = json!({"cmd": "history", "args": {"limit": 10}}).to_string();
+    let mut found = Value::Null;
+    eventually("the module has ended", || {
+        let answer: Value = serde_json::from_str(&shmz(machine, &["--json", "send", service, &request])).unwrap();
+        let lives = answer.as_array().or_else(|| answer["result"].as_array()).cloned().unwrap_or_default();
+        found = lives.into_iter().find(|life| life["uid"] == uid).unwrap_or_default();
+        !found.is_null()
+    });
+    found
+}
+
+/// Whether the unit is active.
+pub fn is_active(machine: &Machine, unit: &str) -> bool {
+    machine.run(&["systemctl", "is-active", unit]).text() == "active"
+}
+
+/// One property of a unit.
+pub fn property(machine: &Machine, unit: &str, name: &str) -> String {
+    machine.run(&["systemctl", "show", "--value", "-p", name, unit]).success().text()
+}
+
+/// Names of the scopes that modules have, loaded in any state.
+pub fn scopes(machine: &Machine) -> Vec<String> {
+    let list = machine.run(&["systemctl", "list-units", "--all", "--plain", "--no-legend", "shmooze-*.scope"]).success().text();
+    list.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
+}
+
+/// Waits for what no event tells; each look costs a command.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "{what}: never");
+    }
+}
