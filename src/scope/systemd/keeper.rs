@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::{End, Exceeded, Exit, Reached};
 use super::House;
-use super::cgroup::Cgroup;
+use super::cgroup::{Cgroup, until_frozen};
 use super::connection::{Repeat, Trouble};
 use super::jobs::{Ear, News};
 use super::manager::ManagerProxy;
@@ -35,6 +35,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const STOPPING: Duration = Duration::from_millis(250);
 /// How long the manager may be out of reach before this house sends SIGTERM itself.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the manager may take to thaw a scope before this house does.
+const THAW_PATIENCE: Duration = Duration::from_secs(2);
 /// How much longer than the scope's own time-out the manager may take to kill what is left, before this house does.
 const KILL_MARGIN: Duration = Duration::from_secs(2);
 /// The longest pause between two attempts to end what does not want to end.
@@ -196,7 +198,7 @@ impl Keeper {
             self.kill(main).await;
         } else if self.is_frozen() || self.ear.news().refusals > self.refusals {
             self.refusals = self.ear.news().refusals;
-            let _ = self.thaw().await;
+            self.thaw().await;
             let _ = self.stop_unit(Duration::ZERO).await;
         }
         Look::Again(self.kill_at.map(|at| at.min(Instant::now() + STOPPING)))
@@ -224,7 +226,7 @@ impl Keeper {
             Ok(()) => {}
             Err(trouble) => {
                 tracing::debug!("{} is empty and cannot be stopped: {trouble:?}", self.place.unit);
-                let _ = self.thaw().await;
+                self.thaw().await;
                 // What matters to others is true; the unit is this task's business.
                 let end = self.end();
                 self.place.gone(end);
@@ -243,14 +245,14 @@ impl Keeper {
         let mut margin = KILL_MARGIN;
         // 257 refuses to stop a frozen unit, and no frozen process sees a SIGTERM.
         if self.is_frozen() {
-            let _ = self.thaw().await;
+            self.thaw().await;
         }
         let mut asked = self.stop_unit(STOP_PATIENCE).await;
         if let Err(Trouble::Refused { .. }) = &asked
             && asked.as_ref().is_err_and(|trouble| !trouble.is_no_such_unit())
         {
             // As if it had been frozen a moment ago.
-            let _ = self.thaw().await;
+            self.thaw().await;
             asked = self.stop_unit(STOP_PATIENCE).await;
         }
         if let Err(trouble) = asked {
@@ -283,7 +285,7 @@ impl Keeper {
         if self.exit.is_none() {
             main.signal(Signal::KILL);
         }
-        let _ = self.thaw().await;
+        self.thaw().await;
         let _ = self.stop_unit(Duration::ZERO).await;
         self.kill_at = Some(Instant::now() + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
@@ -296,9 +298,20 @@ impl Keeper {
         self.house.bus.call_for(patience, Repeat::Always, stop).await.map(|_job| ())
     }
 
-    async fn thaw(&self) -> Result<(), Trouble> {
+    /// Lets frozen processes run on, so that they see a SIGTERM, and a manager that believes them to be frozen stop them.
+    async fn thaw(&self) {
         let unit = self.place.unit.as_str();
-        self.house.bus.call_once(|manager| async move { manager.thaw_unit(unit).await }).await
+        let asked = self.house.bus.call_once(|manager| async move { manager.thaw_unit(unit).await });
+        let Some(cgroup) = &self.cgroup else {
+            let _ = asked.await;
+            return;
+        };
+        tokio::select! {
+            _ = timeout(THAW_PATIENCE, asked) => {}
+            () = until_frozen(cgroup.directory(), false) => {}
+        }
+        // It does nothing about what it does not know to be frozen.
+        cgroup.thaw();
     }
 
     fn end(&self) -> End {
