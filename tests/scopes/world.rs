@@ -136,6 +136,15 @@ impl World {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// The lines in the journal that are booked to a module's scope. Whoever runs this must be allowed to read them.
+    pub fn journal(&self, module: &Module) -> Vec<serde_json::Value> {
+        let unit = format!("{}={}", if self.root { "_SYSTEMD_UNIT" } else { "_SYSTEMD_USER_UNIT" }, module.unit);
+        let fields = "--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER";
+        let output = Command::new("journalctl").args(["-q", "-o", "json", fields, &unit]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// The scopes of this test that the manager knows.
     pub fn units(&self) -> Vec<String> {
         let pattern = format!(r"shmooze-{}-*.scope", self.service.replace('-', r"\\x2d"));
