@@ -87,13 +87,22 @@ async fn one_that_is_frozen_and_ignores_sigterm() {
 #[tokio::test]
 async fn one_that_is_frozen_behind_the_managers_back() {
     let Some(world) = World::new("behind").await else { return };
-    let mut spec = world.spec("exec sleep 1000");
-    spec.terminate = SHORT;
-    let mut module = world.launch(spec).await;
+    let mut module = world.launch(world.spec("exec sleep 1000")).await;
     let group = cgroup_directory(module.launched.pid);
     std::fs::write(group.join("cgroup.freeze"), "1").unwrap();
     eventually("frozen", || std::fs::read_to_string(group.join("cgroup.events")).unwrap().contains("frozen 1")).await;
-    module.stopped(&world).await;
+    assert_eq!(module.stopped(&world).await.reached, Reached::Terminate, "it was thawed, so it could obey");
+}
+
+#[tokio::test]
+async fn one_that_only_the_manager_believes_to_be_frozen() {
+    let Some(world) = World::new("belief").await else { return };
+    let mut module = world.launch(world.spec("exec sleep 1000")).await;
+    world.house.freeze(module.uid).await.unwrap();
+    let group = cgroup_directory(module.launched.pid);
+    std::fs::write(group.join("cgroup.freeze"), "0").unwrap();
+    eventually("thawed", || std::fs::read_to_string(group.join("cgroup.events")).unwrap().contains("frozen 0")).await;
+    assert_eq!(module.stopped(&world).await.reached, Reached::Terminate, "257 does not stop what it believes to be frozen");
 }
 
 #[tokio::test]
