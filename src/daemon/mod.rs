@@ -11,6 +11,7 @@ mod signals;
 mod sockets;
 
 use std::convert::Infallible;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,16 +27,6 @@ use crate::settings::Settings;
 
 /// Exit status for a command line or settings that cannot be used (`EX_CONFIG` of sysexits(3)).
 pub const BAD_CONFIGURATION: u8 = 78;
-
-/// Sends the program's log to standard error; `RUST_LOG` chooses what (`info` by default).
-pub fn start_log() {
-    use std::io::IsTerminal;
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    let terminal = std::io::stderr().is_terminal();
-    // The journal has the time already.
-    if terminal { log.with_ansi(true).init() } else { log.with_ansi(false).without_time().init() }
-}
 
 /// Reads the settings again at each SIGHUP and hands them to `apply`, which answers what of them is not taken over; a file
 /// at fault is refused with its sentences, and what was in force stays.
@@ -84,14 +75,14 @@ pub fn run(name: &str, main: impl Future<Output = Result<(), String>>) -> ExitCo
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("{name}: {error}");
+            let _ = writeln!(std::io::stderr(), "{name}: {error}");
             return ExitCode::FAILURE;
         }
     };
     match runtime.block_on(main) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{name}: {error}");
+            let _ = writeln!(std::io::stderr(), "{name}: {error}");
             ExitCode::from(BAD_CONFIGURATION)
         }
     }

@@ -9,7 +9,7 @@
 //! ask for nothing but a module type that the administrator configured.
 //!
 //! * [`Local`]: in the process that asks. What is behind the other one, too;
-//! * [`Remote`]: in the program `shmooze-launcher`, over a Unix socket that [`serve`] answers on ([`wire`]).
+//! * [`Remote`]: in the program `shmooze-launcher`, over a Unix socket that [`serve`] answers on.
 
 mod local;
 mod remote;

@@ -19,11 +19,13 @@ mod recording;
 mod shim;
 pub(crate) mod sweep;
 mod systemd;
+mod usage;
 
 pub use process_group::ProcessGroup;
 pub use recording::{Call, Gate, Recording};
 pub use shim::{Program, User, shim_main};
 pub use systemd::{Systemd, unit_of_process};
+pub use usage::Usage;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -34,6 +36,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::journal::Witness;
 use crate::protocol::Uid;
 use crate::settings::ScopeLimit;
 
@@ -57,6 +60,12 @@ pub struct Spec {
     pub limits: Vec<ScopeLimit>,
     /// The unit that the scope ends with: stopped after it, but neither by its failure nor by its restart.
     pub part_of: Option<String>,
+}
+
+impl Spec {
+    fn witness(&self) -> Witness {
+        Witness::new(self.service.as_str(), self.uid, self.type_name.as_str())
+    }
 }
 
 /// How the main process ended.
@@ -103,6 +112,18 @@ pub enum Reached {
     Terminate,
     /// SIGKILL was needed, by one of its processes at least.
     Kill,
+}
+
+impl Reached {
+    /// One word, as in `history` and in the journal.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exit => "exit",
+            Self::Terminate => "terminate",
+            Self::Kill => "kill",
+        }
+    }
 }
 
 /// A limit that ended a scope.
