@@ -155,22 +155,17 @@ async fn limits_are_set_and_changed() {
 async fn what_a_module_prints_is_its_own_in_the_journal() {
     let Some(world) = World::new("prints").await else { return };
     let script = "[ \"$JOURNAL_STREAM\" = \"$(stat -Lc %d:%i /proc/self/fd/2)\" ] || exit 1\n\
-                  echo \"main $uid\"; echo \"<3>failure $uid\" >&2; sh -c \"echo child $uid\"";
+                  echo \"main $uid\"; echo \"<3>failure $uid\" >&2\n\
+                  wait=\"while [ ! -e $dir/go ]; do sleep 0.05; done\"; sh -c \"echo child $uid; $wait\"";
     let mut module = world.launch(world.spec(script)).await;
-    assert_eq!(module.exited().await, Exit::Status(0), "JOURNAL_STREAM is not that of the output");
-    module.gone(&world).await;
-    // Whoever runs this must be allowed to read it.
-    let unit = format!("{}={}", if world.root { "_SYSTEMD_UNIT" } else { "_SYSTEMD_USER_UNIT" }, module.unit);
-    let journal = || {
-        let fields = "--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER";
-        let output = Command::new("journalctl").args(["-q", "-o", "json", fields, &unit]).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>()
-    };
-    eventually("three lines", || journal().len() == 3).await;
-    for (line, (message, priority)) in journal().iter().zip([("main", "6"), ("failure", "3"), ("child", "6")]) {
+    // Whose user is not root's must not have ended when journald looks who wrote.
+    eventually("three lines", || world.journal(&module).len() == 3).await;
+    for (line, (message, priority)) in world.journal(&module).iter().zip([("main", "6"), ("failure", "3"), ("child", "6")]) {
         assert_eq!(line["MESSAGE"], format!("{message} {}", module.uid));
         assert_eq!(line["PRIORITY"], priority);
         assert_eq!(line["SYSLOG_IDENTIFIER"], "clock");
     }
+    std::fs::write(world.file("go"), "").unwrap();
+    assert_eq!(module.exited().await, Exit::Status(0), "JOURNAL_STREAM is not that of the output");
+    module.gone(&world).await;
 }

@@ -17,9 +17,9 @@ fn little_memory() -> Vec<ScopeLimit> {
     vec![ScopeLimit::MemoryMax(Amount::Units(64 << 20)), ScopeLimit::MemorySwapMax(Amount::Units(0))]
 }
 
-/// A command that takes as much memory, which it fills.
+/// A command that fills as much memory, and half of it again at the most.
 fn hungry(megabytes: u32) -> String {
-    format!("perl -e '$x = \"x\" x ({megabytes} << 20)'")
+    format!("perl -e '$x = \"x\"; $x x= {megabytes} << 20'")
 }
 
 /// The counters of a file such as `cpu.stat`, by name.
@@ -32,8 +32,8 @@ fn counters(group: &Path, file: &str) -> HashMap<String, u64> {
 #[tokio::test]
 async fn a_module_over_its_memory_is_killed_and_that_is_known() {
     let Some(world) = World::new("memory").await else { return };
-    // Half of what it may have is fine.
-    let mut spec = world.spec(&format!("exec {}", hungry(32)));
+    // What it may have is fine.
+    let mut spec = world.spec(&format!("exec {}", hungry(16)));
     spec.limits = little_memory();
     let mut modest = world.launch(spec).await;
     assert_eq!(modest.gone(&world).await, ended(Exit::Status(0), Reached::Exit));
@@ -73,14 +73,14 @@ async fn a_module_over_its_processor_time_is_slowed_down() {
     // What was begun may go a little over.
     let share = stat["usage_usec"] / stat["nr_periods"];
     assert!(share <= 30_000, "{share} µs of 100,000 in a period: {stat:?}");
-    // While it runs it is given all that it can take.
+    // While it runs it is given more than one loop can take.
     world.house.set_limits(module.uid, vec![ScopeLimit::CpuQuota(Permyriad(20_000))]).await.unwrap();
+    assert_eq!(fs::read_to_string(group.join("cpu.max")).unwrap(), "200000 100000\n");
     let before = counters(&group, "cpu.stat");
-    let periods = |stat: &HashMap<String, u64>| stat["nr_periods"];
-    eventually("ten more periods", || periods(&counters(&group, "cpu.stat")) >= periods(&before) + 10).await;
+    eventually("ten more periods", || counters(&group, "cpu.stat")["nr_periods"] >= before["nr_periods"] + 10).await;
     let after = counters(&group, "cpu.stat");
-    let share = (after["usage_usec"] - before["usage_usec"]) / (periods(&after) - periods(&before));
-    assert!(share > 40_000, "{share} µs of 100,000 in a period: {after:?}");
+    // One period may have been over already.
+    assert!(after["nr_throttled"] <= before["nr_throttled"] + 1, "{before:?} {after:?}");
     world.stop(&module).await;
     module.gone(&world).await;
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod begin;
+mod connect;
 mod crowd;
 mod end;
 mod escape;

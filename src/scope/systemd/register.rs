@@ -58,6 +58,8 @@ pub(super) struct Entry {
     service: String,
     /// The main process, once it executes its program.
     pid: Option<u32>,
+    /// The directory of its control group, from then on.
+    pub(super) cgroup: Option<PathBuf>,
 }
 
 impl Register {
@@ -87,7 +89,7 @@ impl Register {
         let shard = inner.add(service, &unit, shard);
         let place = self.place(uid, service, unit, shard);
         let (unit, state, stop) = (place.unit.clone(), place.state.subscribe(), place.stop.clone());
-        inner.entries.insert(uid, Entry { unit, state, stop, service: service.to_owned(), pid: None });
+        inner.entries.insert(uid, Entry { unit, state, stop, service: service.to_owned(), pid: None, cgroup: None });
         Ok(place)
     }
 
@@ -146,7 +148,7 @@ impl Place {
         if let Some(register) = &self.register
             && let Some(entry) = register.lock().entries.get_mut(&self.uid)
         {
-            entry.pid = Some(pid);
+            (entry.pid, entry.cgroup) = (Some(pid), cgroup.clone());
         }
         Launched { pid, cgroup, state: self.state.subscribe() }
     }

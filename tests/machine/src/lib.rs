@@ -36,6 +36,7 @@ mod host;
 mod kind;
 mod machine;
 mod monitor;
+mod notices;
 mod program;
 mod running;
 mod scratch;

@@ -112,7 +112,9 @@ impl Program {
 
 /// The run of a program on one machine.
 pub(crate) struct Run {
-    pub(crate) program: Program,
+    program: Program,
+    /// What there is, and whether each is ignored.
+    pub(crate) tests: Vec<(String, bool)>,
     kind: Kind,
     boot: Box<dyn Fn() -> Machine + Send + Sync>,
     /// The tests that the command line selects.
@@ -123,8 +125,13 @@ pub(crate) struct Run {
 type Results = HashMap<String, Result<String, String>>;
 
 impl Run {
-    pub(crate) fn new(program: Program, kind: Kind, boot: impl Fn() -> Machine + Send + Sync + 'static) -> Self {
-        Self { program, kind, boot: Box::new(boot), selected: OnceLock::new(), results: OnceLock::new() }
+    pub(crate) fn new(
+        program: Program,
+        tests: Vec<(String, bool)>,
+        kind: Kind,
+        boot: impl Fn() -> Machine + Send + Sync + 'static,
+    ) -> Self {
+        Self { program, tests, kind, boot: Box::new(boot), selected: OnceLock::new(), results: OnceLock::new() }
     }
 
     pub(crate) fn label(&self) -> String {
@@ -151,7 +158,7 @@ impl Run {
     fn run(&self) -> Results {
         let program = &self.program;
         let machine = (self.boot)();
-        machine.copy_in(&program.file, PROGRAM);
+        machine.copy_program(&program.file, PROGRAM);
         let (after, inner): (Vec<_>, Vec<_>) = self
             .selected
             .get()

@@ -46,7 +46,7 @@ pub struct Tests {
     trials: Vec<Trial>,
     prepare: Option<OnMachine>,
     inside: HashMap<String, fn()>,
-    runs: Vec<(Arc<Run>, Vec<(String, bool)>)>,
+    runs: Vec<Arc<Run>>,
     shared: Arc<Shared>,
 }
 
@@ -104,7 +104,7 @@ impl Tests {
             self.add(kind, name, move || {
                 let machine = fresh();
                 let program = env::current_exe().unwrap_or_else(|error| panic!("where is this test program? {error}"));
-                machine.copy_in(program, PROGRAM);
+                machine.copy_program(program, PROGRAM);
                 let output = machine.command(&[PROGRAM]).env(INSIDE, &test_name).within(LIMIT).run();
                 print!("{}", output.text());
                 assert!(output.status == 0, "inside {}: status {}: {}", machine.kind(), output.status, output.errors());
@@ -121,7 +121,7 @@ impl Tests {
         let tests = required(program.tests());
         for kind in kinds {
             let boot = self.fresh(*kind, program.name());
-            self.runs.push((Arc::new(Run::new(program.clone(), *kind, boot)), tests.clone()));
+            self.runs.push(Arc::new(Run::new(program.clone(), tests.clone(), *kind, boot)));
         }
         self
     }
@@ -168,9 +168,9 @@ impl Tests {
     /// Makes trials of the tests of all programs: in turns, so that different machines run at the same time.
     fn add_runs(&mut self, arguments: &Arguments) {
         let mut columns: Vec<Vec<Trial>> = Vec::new();
-        for (run, tests) in std::mem::take(&mut self.runs) {
+        for run in std::mem::take(&mut self.runs) {
             let selected = |(test, ignored): &(String, bool)| selects(arguments, &format!("{}/{test}", run.label()), *ignored);
-            run.select(tests.iter().filter(|test| selected(test)).map(|(test, _)| test.clone()).collect());
+            run.select(run.tests.iter().filter(|test| selected(test)).map(|(test, _)| test.clone()).collect());
             let trial = |(test, ignored): (String, bool)| {
                 let (run, label) = (run.clone(), format!("{}/{test}", run.label()));
                 let told = label.clone();
@@ -181,7 +181,7 @@ impl Tests {
                 });
                 trial.with_ignored_flag(ignored || host::skip())
             };
-            columns.push(tests.into_iter().map(trial).rev().collect());
+            columns.push(run.tests.iter().cloned().map(trial).rev().collect());
         }
         while columns.iter().any(|column| !column.is_empty()) {
             self.trials.extend(columns.iter_mut().filter_map(Vec::pop));
