@@ -3,13 +3,14 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shmooze::protocol::Uid;
 use shmooze::scope::{Exit, Reached, ScopeError, Scopes as _, Spec, State, Systemd};
 use shmooze::settings::{Amount, ScopeLimit};
 
-use crate::world::{Module, PATIENCE, World, alive, cgroup, descriptors, ended, eventually, shim};
+use crate::world::{Module, PATIENCE, World, alive, cgroup, ended, eventually, held, nothing_is_held_but, shim};
 
 /// A part of the names of such scopes that no other has.
 const MARK: &str = "-clock-spare-";
@@ -19,16 +20,15 @@ fn with_spares(world: &World, spares: usize, script: &str) -> Spec {
 }
 
 /// Launches it, in whichever scope.
-async fn launch(house: &Systemd, spec: Spec) -> Module {
-    let uid = spec.uid;
-    let launched = house.launch(spec).await.unwrap_or_else(|error| panic!("{uid}: {error}"));
-    let unit = launched.cgroup.as_ref().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
-    Module { uid, unit, launched }
+async fn launch(world: &World, house: &Systemd, spec: Spec) -> Module {
+    let mut module = world.launch_in(house, spec).await.unwrap();
+    module.unit = module.launched.cgroup.as_ref().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    module
 }
 
 /// Launches a first module, whose like have so many spares from then on.
 async fn first(world: &World, house: &Systemd, spares: usize) -> Module {
-    let module = launch(house, with_spares(world, spares, "exec sleep 1000")).await;
+    let module = launch(world, house, with_spares(world, spares, "exec sleep 1000")).await;
     assert!(!module.unit.contains(MARK), "{}", module.unit);
     parked(house, spares).await;
     module
@@ -70,7 +70,7 @@ async fn a_module_in_a_spare_is_like_any_other() {
 
     let script = "[ \"$SHMOOZE_UID\" = $uid ] && [ \"$JOURNAL_STREAM\" = \"$(stat -Lc %d:%i /proc/self/fd/2)\" ] || exit 1\n\
                   cat /proc/self/cgroup >$dir/group; echo \"it is $uid\"; exec sleep 1000";
-    let mut second = launch(&world.house, with_spares(&world, 2, script)).await;
+    let mut second = launch(&world, &world.house, with_spares(&world, 2, script)).await;
     assert!(waiting.contains(&second.unit), "{} is none of {waiting:?}", second.unit);
     let group = world.file("group");
     eventually("it looked", || std::fs::read_to_string(&group).is_ok_and(|text| !text.is_empty())).await;
@@ -78,14 +78,8 @@ async fn a_module_in_a_spare_is_like_any_other() {
     let description = format!("shmooze module clock {} of {}", second.uid, world.service);
     eventually("the description", || world.show(&second.unit, "Description") == description).await;
     assert_eq!(listed(world.house.list().await.unwrap()), 2);
-    let lines = || {
-        let fields = ["-q", "-o", "cat", "-t", "clock"];
-        let output = Command::new("journalctl").args(fields).arg(format!("_SYSTEMD_UNIT={}", second.unit)).output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
-    };
-    if world.root {
-        eventually("what it printed", || lines().trim() == format!("it is {}", second.uid)).await;
-    }
+    let said = serde_json::json!(format!("it is {}", second.uid));
+    eventually("what it printed", || world.journal(&second).iter().any(|line| line["MESSAGE"] == said)).await;
     world.house.freeze(second.uid).await.unwrap();
     world.house.thaw(second.uid).await.unwrap();
     // Another one waits in its place.
@@ -97,13 +91,16 @@ async fn a_module_in_a_spare_is_like_any_other() {
 
 #[tokio::test]
 async fn eight_at_once_each_in_one_of_its_own() {
-    let Some(world) = World::new("eight").await else { return };
+    let Some(world) = World::alone("eight").await else { return };
+    let world = Arc::new(world);
+    // Whatever is opened once and kept is open now.
+    end(&world, vec![first(&world, &world.house, 8).await]).await;
+    let before = held().await;
     let mut modules = vec![first(&world, &world.house, 8).await];
-    let before = descriptors();
     let mut launches = tokio::task::JoinSet::new();
     for _ in 0..8 {
-        let (house, spec) = (world.house.clone(), with_spares(&world, 8, "exec sleep 1000"));
-        launches.spawn(async move { launch(&house, spec).await });
+        let world = Arc::clone(&world);
+        launches.spawn(async move { launch(&world, &world.house, with_spares(&world, 8, "exec sleep 1000")).await });
     }
     let launched = launches.join_all().await;
     for module in &launched {
@@ -116,7 +113,7 @@ async fn eight_at_once_each_in_one_of_its_own() {
     parked(&world.house, 8).await;
     modules.extend(launched);
     end(&world, modules).await;
-    eventually("descriptors closed", || descriptors() < before).await;
+    nothing_is_held_but(&before).await;
 }
 
 #[tokio::test]
@@ -124,14 +121,14 @@ async fn limits_hold_from_the_start_and_others_have_spares_of_their_own() {
     let Some(world) = World::new("alike").await else { return };
     let of = |limits: &[ScopeLimit]| Spec { limits: limits.to_vec(), ..with_spares(&world, 1, "exec sleep 1000") };
     let (few, more) = ([ScopeLimit::TasksMax(Amount::Units(77))], [ScopeLimit::TasksMax(Amount::Units(78))]);
-    let mut modules = vec![launch(&world.house, of(&few)).await];
+    let mut modules = vec![launch(&world, &world.house, of(&few)).await];
     parked(&world.house, 1).await;
     // As after a change of the settings.
-    modules.push(launch(&world.house, of(&more)).await);
+    modules.push(launch(&world, &world.house, of(&more)).await);
     assert!(!modules[1].unit.contains(MARK), "the spare is of other limits");
     parked(&world.house, 2).await;
     for (limits, tasks) in [(&more, "78"), (&few, "77")] {
-        let module = launch(&world.house, of(limits)).await;
+        let module = launch(&world, &world.house, of(limits)).await;
         assert!(module.unit.contains(MARK), "{}", module.unit);
         assert_eq!(world.show(&module.unit, "TasksMax"), tasks);
         modules.push(module);
@@ -146,8 +143,9 @@ async fn limits_hold_from_the_start_and_others_have_spares_of_their_own() {
 async fn none_for_those_whose_time_is_limited() {
     let Some(world) = World::new("mortal").await else { return };
     let limits = vec![ScopeLimit::RuntimeMax(Some(Duration::from_secs(1000)))];
-    let mortal = launch(&world.house, Spec { limits, ..with_spares(&world, 2, "exec sleep 1000") }).await;
-    let other = launch(&world.house, Spec { type_name: "radio".into(), ..with_spares(&world, 2, "exec sleep 1000") }).await;
+    let mortal = launch(&world, &world.house, Spec { limits, ..with_spares(&world, 2, "exec sleep 1000") }).await;
+    let other =
+        launch(&world, &world.house, Spec { type_name: "radio".into(), ..with_spares(&world, 2, "exec sleep 1000") }).await;
     parked(&world.house, 2).await;
     assert_eq!(spare_units(&world), [""; 0], "of the type clock");
     end(&world, vec![mortal, other]).await;
@@ -163,7 +161,7 @@ async fn one_that_dies_is_replaced() {
     eventually("another one", || matches!(&spare_units(&world)[..], [other] if *other != unit)).await;
     assert!(begun.elapsed() >= Duration::from_millis(900), "at no such rate: {:?}", begun.elapsed());
     parked(&world.house, 1).await;
-    let second = launch(&world.house, with_spares(&world, 1, "exec sleep 1000")).await;
+    let second = launch(&world, &world.house, with_spares(&world, 1, "exec sleep 1000")).await;
     assert!(second.unit.contains(MARK));
     end(&world, vec![module, second]).await;
 }
@@ -183,7 +181,7 @@ async fn one_that_is_good_for_nothing_is_not_noticed_by_who_launches() {
         let stat = format!("/proc/{pid}/stat");
         let is_stopped = || std::fs::read_to_string(&stat).is_ok_and(|text| text.contains(") T "));
         eventually("stopped", || !trouble.contains("STOP") || is_stopped()).await;
-        let module = launch(&world.house, with_spares(&world, 1, "exec sleep 1000")).await;
+        let module = launch(&world, &world.house, with_spares(&world, 1, "exec sleep 1000")).await;
         assert_ne!(module.unit, unit, "{trouble}");
         assert!(cgroup(module.launched.pid).ends_with(&module.unit));
         eventually(trouble, || !std::path::Path::new(&stat).exists()).await;
@@ -201,7 +199,7 @@ async fn a_manager_that_refuses_is_not_asked_without_pause() {
     let script =
         format!("mkdir {directory}/first 2>/dev/null && exec {}\ncat /proc/uptime >>{directory}/tries\nexit 3", shim.display());
     let house = world.house_with_shim(&script);
-    let mut module = launch(&house, with_spares(&world, 16, "exec sleep 1000")).await;
+    let mut module = launch(&world, &house, with_spares(&world, 16, "exec sleep 1000")).await;
     let tries = || {
         let text = std::fs::read_to_string(world.file("tries")).unwrap_or_default();
         text.lines().filter_map(|line| line.split(' ').next()?.parse().ok()).collect::<Vec<f64>>()
@@ -244,7 +242,7 @@ async fn they_end_with_the_house_and_modules_do_not() {
     let Some(world) = World::new("house").await else { return };
     let house = world.other_house();
     let mut modules = vec![first(&world, &house, 3).await];
-    modules.push(launch(&house, with_spares(&world, 3, "exec sleep 1000")).await);
+    modules.push(launch(&world, &house, with_spares(&world, 3, "exec sleep 1000")).await);
     parked(&house, 3).await;
     assert_eq!(world.units().len(), 5);
     drop(house.clone());
@@ -265,7 +263,7 @@ async fn they_end_with_the_unit_that_they_are_part_of() {
     }
     assert!(run.args(["--quiet", "--unit", &unit, "sleep", "1000"]).status().unwrap().success());
     let spec = Spec { part_of: Some(unit.clone()), ..with_spares(&world, 2, "exec sleep 1000") };
-    let mut module = launch(&world.house, spec).await;
+    let mut module = launch(&world, &world.house, spec).await;
     parked(&world.house, 2).await;
     assert!(world.systemctl(&["stop", &unit]).status.success());
     assert_eq!(module.gone(&world).await.reached, Reached::Terminate);
@@ -321,7 +319,7 @@ async fn another_process() {
     let Some(mut world) = World::new("another").await else { return };
     world.service = service;
     for _ in 0..2 {
-        let module = launch(&world.house, with_spares(&world, 3, "exec sleep 1000")).await;
+        let module = launch(&world, &world.house, with_spares(&world, 3, "exec sleep 1000")).await;
         parked(&world.house, 3).await;
         println!("\nlaunched {}", module.uid);
     }

@@ -113,8 +113,12 @@ impl World {
     }
 
     pub async fn try_launch(&self, spec: Spec) -> Result<Module, ScopeError> {
+        self.launch_in(&self.house, spec).await
+    }
+
+    pub async fn launch_in(&self, house: &Systemd, spec: Spec) -> Result<Module, ScopeError> {
         let (uid, terminate) = (spec.uid, spec.terminate);
-        let launched = self.house.launch(spec).await?;
+        let launched = house.launch(spec).await?;
         Ok(Module { uid, unit: self.unit(uid), terminate, launched })
     }
 
