@@ -14,6 +14,7 @@ pub mod daemon;
 mod deadline;
 pub mod engine;
 pub mod gateway;
+pub mod journal;
 pub mod launcher;
 mod loopback;
 pub mod module;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use shmooze::daemon::{self, Options};
+use shmooze::journal;
 
 /// Serves the page, the settings that are public, and the services over HTTP.
 #[derive(Parser)]
@@ -15,6 +16,6 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    daemon::start_log();
+    journal::start();
     daemon::run("shmooze-gateway", daemon::gateway::main(&arguments.options))
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use shmooze::daemon::{self, LauncherArguments};
+use shmooze::journal;
 
 /// Launches modules for shmooze-queue and shmooze-pool, each in a scope of its own, and ends them.
 #[derive(Parser)]
@@ -15,6 +16,6 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let Arguments { arguments } = Arguments::parse();
-    daemon::start_log();
+    journal::start();
     daemon::run("shmooze-launcher", daemon::launcher::main(&arguments))
 }

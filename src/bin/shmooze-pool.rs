@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use shmooze::broker::Kind;
 use shmooze::daemon::{self, LauncherOptions, Options};
+use shmooze::journal;
 
 /// Serves a pool: starts modules, commands them, and ends them.
 #[derive(Parser)]
@@ -21,7 +22,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    daemon::start_log();
+    journal::start();
     let Arguments { options, launching, service } = &arguments;
     daemon::run("shmooze-pool", daemon::broker::main(Kind::Pool, service.as_deref(), options, launching))
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use shmooze::daemon::{self, HouseOptions, Options};
+use shmooze::journal;
 
 /// Runs every service of the settings and the gateway until it is interrupted.
 #[derive(Parser)]
@@ -17,6 +18,6 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    daemon::start_log();
+    journal::start();
     daemon::run("shmooze-run", daemon::run::main(&arguments.options, arguments.house))
 }

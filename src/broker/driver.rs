@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::extension::Extension;
 use super::status::{self, Status};
 use super::{Board, Configuration, Kind};
-use crate::engine::{Effect, Engine, Input, Place, Pool, Queue, Ticket};
+use crate::engine::{Effect, Engine, Input, Order, Place, Pool, Queue, Ticket};
 use crate::launcher::{Launcher, TypeName};
 use crate::module::{self, Birth, Cause, Event, Handle};
 use crate::protocol::{ProtocolError, Raw, Uid};
@@ -233,7 +233,14 @@ impl Driver {
                 self.step(Input::Started { uid, alive });
                 self.refusal = None;
             }
-            Event::Answered { uid, order, obeyed } => self.step(Input::Answered { uid, order, obeyed }),
+            Event::Answered { uid, order, obeyed } => {
+                match self.modules.get(&uid).filter(|_| obeyed).map(|module| (order, module.witness())) {
+                    Some((Order::Play, witness)) => witness.playing(),
+                    Some((Order::Suspend, witness)) => witness.suspended(),
+                    _ => {}
+                }
+                self.step(Input::Answered { uid, order, obeyed });
+            }
             Event::Ended { uid } => self.step(Input::Ended { uid }),
             Event::Gone { uid, ending } => {
                 if let Some(module) = self.modules.remove(&uid) {

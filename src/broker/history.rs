@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::module::{Cause, Ending, Handle, Reached};
+use crate::module::{Ending, Handle};
 use crate::scope::{Exceeded, Exit};
 
 /// How many endings are kept.
@@ -26,8 +26,8 @@ impl History {
             "type": module.type_name(),
             "added": seconds(module.added()),
             "ended": seconds(SystemTime::now()),
-            "cause": cause(ending.cause),
-            "reached": reached(ending.reached),
+            "cause": ending.cause.name(),
+            "reached": ending.reached.name(),
             "exit": exit(ending.exit),
             "exceeded": ending.exceeded.map(exceeded),
             "text": ending.to_string(),
@@ -47,29 +47,9 @@ impl History {
 }
 
 /// Seconds since 1970, to the millisecond.
-fn seconds(time: SystemTime) -> f64 {
+pub(super) fn seconds(time: SystemTime) -> f64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
-const fn cause(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Removed => "removed",
-        Cause::Own => "own",
-        Cause::StreamLost => "stream_lost",
-        Cause::TimedOut => "timed_out",
-        Cause::Refused => "refused",
-        Cause::NotConnected => "not_connected",
-        Cause::Drained => "drained",
-    }
-}
-
-const fn reached(reached: Reached) -> &'static str {
-    match reached {
-        Reached::Exit => "exit",
-        Reached::Terminate => "terminate",
-        Reached::Kill => "kill",
-    }
 }
 
 const fn exceeded(exceeded: Exceeded) -> &'static str {

@@ -28,18 +28,6 @@ use crate::settings::Settings;
 /// Exit status for a command line or settings that cannot be used (`EX_CONFIG` of sysexits(3)).
 pub const BAD_CONFIGURATION: u8 = 78;
 
-/// Sends the program's log to standard error; `RUST_LOG` chooses what (`info` by default).
-pub fn start_log() {
-    use std::io::IsTerminal;
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    // Nobody may be there to read it any more, which must not end the program.
-    let log = log.log_internal_errors(false);
-    let terminal = std::io::stderr().is_terminal();
-    // The journal has the time already.
-    if terminal { log.with_ansi(true).init() } else { log.with_ansi(false).without_time().init() }
-}
-
 /// Reads the settings again at each SIGHUP and hands them to `apply`, which answers what of them is not taken over; a file
 /// at fault is refused with its sentences, and what was in force stays.
 pub async fn on_reload(

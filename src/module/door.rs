@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::net::TcpStream;
 
+use crate::journal::Witness;
 use crate::peer::{Guard, Stranger, Unsure, Verdict};
 use crate::protocol::Uid;
 use crate::scope::Launched;
@@ -15,7 +16,7 @@ const TOLD: usize = 4;
 /// The door of one module, while it is awaited.
 #[derive(Debug)]
 pub(super) struct Door {
-    uid: Uid,
+    witness: Witness,
     guard: Guard,
     refused: AtomicUsize,
 }
@@ -33,8 +34,8 @@ pub(super) enum Glance {
 
 impl Door {
     /// A door for the module that was just launched.
-    pub(super) fn new(uid: Uid, launched: &Launched) -> Self {
-        Self { uid, guard: Guard::new(uid, launched), refused: AtomicUsize::new(0) }
+    pub(super) fn new(uid: Uid, witness: Witness, launched: &Launched) -> Self {
+        Self { witness, guard: Guard::new(uid, launched), refused: AtomicUsize::new(0) }
     }
 
     /// Looks at whoever has connected; `stream` is what the port is for.
@@ -76,10 +77,10 @@ impl Door {
         if self.refused.fetch_add(1, Ordering::Relaxed) >= TOLD {
             return;
         }
-        let uid = self.uid;
+        let witness = self.witness.clone();
         tokio::task::spawn_blocking(move || {
-            let (module, who) = (uid.short(), stranger.describe());
-            tracing::warn!(%uid, "module {module}: refused a connection to its {stream} stream by {who}: not one of its processes");
+            let who = stranger.describe();
+            witness.refused(&format!("a connection to its {stream} stream by {who}: not one of its processes"));
             // Not before: whoever is told to go may be gone when it is looked for.
             drop(accepted);
         });
@@ -90,8 +91,7 @@ impl Drop for Door {
     fn drop(&mut self) {
         let untold = self.refused.load(Ordering::Relaxed).saturating_sub(TOLD);
         if untold > 0 {
-            let uid = self.uid;
-            tracing::warn!(%uid, "module {}: refused {untold} more connections to its streams", uid.short());
+            self.witness.refused(&format!("{untold} more connections to its streams"));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::journal::{EndFields, Witness};
 use crate::scope::{Exceeded, Exit, Reached};
 
 /// Why a module had to end.
@@ -23,6 +24,22 @@ pub enum Cause {
     Drained,
 }
 
+impl Cause {
+    /// One word, as in `history` and in the journal.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Removed => "removed",
+            Self::Own => "own",
+            Self::StreamLost => "stream_lost",
+            Self::TimedOut => "timed_out",
+            Self::Refused => "refused",
+            Self::NotConnected => "not_connected",
+            Self::Drained => "drained",
+        }
+    }
+}
+
 /// How a module ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending {
@@ -34,6 +51,26 @@ pub struct Ending {
     pub exit: Option<Exit>,
     /// Which limit it ran into, where one ended it.
     pub exceeded: Option<Exceeded>,
+}
+
+impl Ending {
+    /// Whether nothing went wrong: it ended because it should or would, and by itself.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        let wanted = matches!(self.cause, Cause::Removed | Cause::Own | Cause::Drained);
+        wanted && self.reached != Reached::Kill && matches!(self.exit, None | Some(Exit::Status(0)))
+    }
+
+    /// The ending as fields of the journal.
+    pub(super) fn tell(&self, witness: &Witness) {
+        let (exit_code, exit_status) = match self.exit {
+            Some(Exit::Status(status)) => ("exited", status.to_string()),
+            Some(exit @ Exit::Signal(_)) => ("killed", exit.to_string()),
+            Some(Exit::Unknown) | None => ("", String::new()),
+        };
+        let fields = EndFields { cause: self.cause.name(), reached: self.reached.name(), exit_code, exit_status: &exit_status };
+        witness.ended(fields, &self.to_string(), self.is_good());
+    }
 }
 
 impl fmt::Display for Ending {

@@ -1,6 +1,6 @@
 //! The task of one module, from its launch to the end of its last process.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -8,7 +8,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::conversation::Conversation;
 use super::door::Door;
 use super::ports::{Ports, Streams};
-use super::{Cause, Direct, Ending, Event, Handle, Parameters, Reached, Tell};
+use super::{Cause, Direct, Ending, Event, Handle, Parameters, Process, Reached, Tell};
+use crate::engine::Told;
+use crate::journal::Witness;
 use crate::launcher::{Launch, LaunchError, Launcher, TypeName};
 use crate::protocol::{ProtocolError, Raw, Uid};
 use crate::record::Record;
@@ -48,16 +50,21 @@ pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, events: 
     let (direct, directed) = mpsc::channel(DIRECT_CAPACITY);
     let (tells, told) = mpsc::channel(TELL_CAPACITY);
     let parameters = Arc::new(Parameters::default());
+    let witness = Witness::new(Arc::clone(&birth.service), birth.uid, Arc::clone(&birth.type_name));
+    let process = Arc::default();
     let handle = Handle {
         uid: birth.uid,
         type_name: Arc::clone(&birth.type_name),
         background: birth.background,
         added: std::time::SystemTime::now(),
         parameters: Arc::clone(&parameters),
+        witness: witness.clone(),
+        process: Arc::clone(&process),
+        told: Arc::new(Mutex::new((Told::Nothing, std::time::SystemTime::now()))),
         direct,
         tells,
     };
-    let task = Task { birth, launcher, record, events, parameters, directed };
+    let task = Task { birth, launcher, record, events, parameters, witness, process, directed };
     tokio::spawn(task.live(told));
     handle
 }
@@ -68,6 +75,8 @@ struct Task {
     record: Record,
     events: mpsc::Sender<Event>,
     parameters: Arc<Parameters>,
+    witness: Witness,
+    process: Arc<OnceLock<Process>>,
     directed: mpsc::Receiver<Direct>,
 }
 
@@ -105,7 +114,7 @@ impl Task {
             Some(launched) => self.end(launched, cause).await,
             None => Ending { cause, reached: Reached::Exit, exit: None, exceeded: None },
         };
-        tracing::info!(%uid, type_name = %self.birth.type_name, "module {}: {ending}", uid.short());
+        ending.tell(&self.witness);
         let _ = self.events.send(Event::Gone { uid, ending }).await;
     }
 
@@ -135,7 +144,9 @@ impl Task {
                 return Err(NotStarted { launched: Some(launched), ..not_started(ProtocolError::NotConnected) });
             }
         };
-        let door = Arc::new(Door::new(self.birth.uid, &launched));
+        let process = self.process.get_or_init(|| Process { pid: launched.pid, cgroup: launched.cgroup.clone() });
+        self.witness.launched(process.pid, process.scope());
+        let door = Arc::new(Door::new(self.birth.uid, self.witness.clone(), &launched));
         let mut state = launched.state.clone();
         // A program that ended well may have left a daemon that connects yet; one that failed has not.
         let failed = state.wait_for(|state| !matches!(state, State::Running | State::Exited(Exit::Status(0))));

@@ -19,11 +19,13 @@ mod recording;
 mod shim;
 pub(crate) mod sweep;
 mod systemd;
+mod usage;
 
 pub use process_group::ProcessGroup;
 pub use recording::{Call, Gate, Recording};
 pub use shim::{Program, User, shim_main};
 pub use systemd::{Systemd, unit_of_process};
+pub use usage::Usage;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -103,6 +105,18 @@ pub enum Reached {
     Terminate,
     /// SIGKILL was needed, by one of its processes at least.
     Kill,
+}
+
+impl Reached {
+    /// One word, as in `history` and in the journal.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exit => "exit",
+            Self::Terminate => "terminate",
+            Self::Kill => "kill",
+        }
+    }
 }
 
 /// A limit that ended a scope.

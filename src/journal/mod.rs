@@ -1,0 +1,63 @@
+//! What the journal is told: every line in words, and what happens to modules with fields that can be searched for.
+//!
+//! ```text
+//!   Witness ──▶ MESSAGE_ID, SHMOOZE_SERVICE, SHMOOZE_UID, SHMOOZE_TYPE, SHMOOZE_EVENT ──▶ journald (native protocol)
+//!               "module 1b9d6bcd: plays"                                              ──▶ or standard error, the words alone
+//! ```
+//!
+//! So `journalctl SHMOOZE_UID=…` tells one module's life, whichever program saw it, and `journalctl --catalog` explains it
+//! (`units/shmooze.catalog`). What a module prints itself goes there too, under its own scope and identifier, without
+//! this program between (`scope/systemd/journal.rs`).
+
+mod witness;
+
+pub use witness::{EndFields, Witness};
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::os::fd::AsFd as _;
+
+use tracing::field::Field;
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// Sends the program's log to the journal where standard error goes there, else to standard error; `RUST_LOG` chooses what
+/// (`info` by default).
+pub fn start() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let registry = tracing_subscriber::registry().with(filter);
+    if is_journal()
+        && let Ok(journal) = tracing_journald::layer()
+    {
+        // Nothing of what is ordinary is worth a notice (syslog(3)).
+        let priorities = PriorityMappings { info: Priority::Informational, debug: Priority::Debug, ..PriorityMappings::new() };
+        registry.with(journal.with_field_prefix(None).with_priority_mappings(priorities)).init();
+        return;
+    }
+    let terminal = std::io::stderr().is_terminal();
+    // The fields say what the words say.
+    let words = format::debug_fn(|writer, field: &Field, value| match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        _ => Ok(()),
+    });
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr).fmt_fields(words);
+    // Nobody may be there to read it any more, which must not end the program.
+    let lines = lines.log_internal_errors(false);
+    if terminal {
+        registry.with(lines.with_ansi(true)).init();
+    } else {
+        // Whoever takes it down has the time already.
+        registry.with(lines.with_ansi(false).without_time()).init();
+    }
+}
+
+/// Whether standard error is the stream that the service manager opened to the journal (`JOURNAL_STREAM`, `systemd.exec(5)`).
+fn is_journal() -> bool {
+    let Some(named) = std::env::var("JOURNAL_STREAM").ok() else { return false };
+    let Ok(status) = nix::sys::stat::fstat(std::io::stderr().as_fd()) else { return false };
+    let mut own = String::new();
+    write!(own, "{}:{}", status.st_dev, status.st_ino).is_ok() && own == named
+}
