@@ -95,10 +95,9 @@ pub fn journal(machine: &Machine) {
     assert_eq!(names, ["launched", "playing", "suspended", "ended"]);
     for entry in &events {
         assert_eq!((&entry["SHMOOZE_SERVICE"], &entry["SHMOOZE_TYPE"]), (&json!("queue"), &json!("says")));
-        assert_eq!(
-            (&entry["_SYSTEMD_UNIT"], &entry["SYSLOG_IDENTIFIER"]),
-            (&json!("shmooze-queue.service"), &json!("shmooze-queue"))
-        );
+        let program = if entry["SHMOOZE_EVENT"] == "launched" { "shmooze-launcher" } else { "shmooze-queue" };
+        let unit = format!("{program}.service");
+        assert_eq!((&entry["_SYSTEMD_UNIT"], &entry["SYSLOG_IDENTIFIER"]), (&json!(unit), &json!(program)));
     }
     let ended = &events[3];
     assert_eq!(
