@@ -90,7 +90,10 @@ struct Victim {
 
 impl Victim {
     fn boot() -> Self {
-        let victim = Command::new(env::current_exe().unwrap())
+        // Whoever starts the tests in the background of a script has them ignore SIGINT.
+        let victim = Command::new("env")
+            .arg("--default-signal=INT,TERM")
+            .arg(env::current_exe().unwrap())
             .args(["--exact", "host/power-off leaves nothing", "--nocapture"])
             .env(VICTIM, "1")
             .stdin(Stdio::null())

@@ -4,15 +4,15 @@ use std::collections::HashSet;
 
 use shmooze::scope::{Exit, Reached, Scopes as _, State};
 
-use crate::world::{PATIENCE, World, cgroup, descriptors, ended, eventually};
+use crate::world::{PATIENCE, World, cgroup, ended, held, nothing_is_held_but};
 
 #[tokio::test]
 async fn fifty_at_once_and_nothing_is_left() {
-    let Some(world) = World::new("fifty").await else { return };
+    let Some(world) = World::alone("fifty").await else { return };
     // Whatever is opened once and kept is open now.
     let mut first = world.launch(world.spec("exit 0")).await;
     first.gone(&world).await;
-    let before = descriptors();
+    let before = held().await;
     let mut launches = tokio::task::JoinSet::new();
     for number in 0..50 {
         let house = world.house.clone();
@@ -40,7 +40,7 @@ async fn fifty_at_once_and_nothing_is_left() {
         tokio::time::timeout(PATIENCE, it.state.wait_for(State::is_gone)).await.unwrap().unwrap();
     }
     world.nothing_is_left().await;
-    eventually("descriptors closed", || descriptors() <= before).await;
+    nothing_is_held_but(&before).await;
 }
 
 #[tokio::test]

@@ -6,12 +6,10 @@ use nix::sys::signal::Signal;
 use shmooze::scope::{End, Exceeded, Exit, Reached, ScopeError, Scopes as _, State};
 use shmooze::settings::ScopeLimit;
 
-use crate::world::{World, alive, ended, eventually};
+use crate::world::{SHORT, World, alive, ended, eventually};
 
 const SIGTERM: Exit = Exit::Signal(Signal::SIGTERM as i32);
 const SIGKILL: Exit = Exit::Signal(Signal::SIGKILL as i32);
-/// Long enough that a module which obeys is done long before, short enough to wait for.
-const SHORT: Duration = Duration::from_millis(700);
 
 #[tokio::test]
 async fn sigterm_to_all() {

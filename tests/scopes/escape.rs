@@ -8,9 +8,7 @@ use nix::unistd::User;
 use shmooze::scope::{Exit, Reached, Scopes as _, State};
 use shmooze::settings::{Amount, ScopeLimit};
 
-use crate::world::{World, alive, cgroup, cgroup_directory, eventually, population};
-
-const SHORT: Duration = Duration::from_millis(700);
+use crate::world::{SHORT, World, alive, cgroup, cgroup_directory, eventually, population};
 
 #[tokio::test]
 async fn a_daemon_that_forked_twice_left_the_session_and_its_environment_and_ignores_sigterm() {
@@ -24,8 +22,23 @@ async fn a_daemon_that_forked_twice_left_the_session_and_its_environment_and_ign
     assert_eq!(module.exited().await, Exit::Status(0));
     eventually("up", || world.file("up").exists()).await;
     assert!(!alive(&module.uid.to_string()).is_empty());
-    world.stop(&module).await;
-    assert_eq!(module.gone(&world).await.reached, Reached::Kill);
+    assert_eq!(module.stopped(&world).await.reached, Reached::Kill);
+}
+
+#[tokio::test]
+async fn one_that_forks_and_leaves_in_its_very_first_instructions() {
+    let Some(world) = World::new("hasty").await else { return };
+    // It is stopped at once, and it is a matter of luck how far it has come; it never obeys where it has come far enough.
+    let flight = "$SIG{TERM} = \"IGNORE\"; fork for 1 .. 3; setsid; fork; sleep 1000";
+    for _ in 0..10 {
+        let mut spec = world.spec("");
+        let uid = spec.uid.to_string();
+        spec.program.command = ["perl", "-MPOSIX=setsid", "-e", flight, &uid].map(Into::into).into();
+        spec.terminate = Duration::from_millis(200);
+        let mut module = world.launch(spec).await;
+        module.stopped(&world).await;
+    }
+    world.nothing_is_left().await;
 }
 
 #[tokio::test]
@@ -36,8 +49,7 @@ async fn processes_that_have_stopped_themselves() {
     let pid = module.launched.pid;
     let stopped = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ");
     eventually("stopped", || world.file("child").exists() && stopped()).await;
-    world.stop(&module).await;
-    assert_eq!(module.gone(&world).await.reached, Reached::Terminate);
+    assert_eq!(module.stopped(&world).await.reached, Reached::Terminate);
 }
 
 #[tokio::test]
@@ -48,8 +60,7 @@ async fn processes_that_have_stopped_themselves_and_ignore_sigterm() {
     let mut module = world.launch(spec).await;
     let pid = module.launched.pid;
     eventually("stopped", || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ")).await;
-    world.stop(&module).await;
-    assert_eq!(module.gone(&world).await.reached, Reached::Kill);
+    assert_eq!(module.stopped(&world).await.reached, Reached::Kill);
 }
 
 #[tokio::test]
@@ -59,8 +70,7 @@ async fn one_that_is_frozen() {
     world.house.freeze(module.uid).await.unwrap();
     let events = cgroup_directory(module.launched.pid).join("cgroup.events");
     assert!(std::fs::read_to_string(events).unwrap().contains("frozen 1"));
-    world.stop(&module).await;
-    assert_eq!(module.gone(&world).await.reached, Reached::Terminate, "it was thawed, so it could obey");
+    assert_eq!(module.stopped(&world).await.reached, Reached::Terminate, "it was thawed, so it could obey");
 }
 
 #[tokio::test]
@@ -71,21 +81,28 @@ async fn one_that_is_frozen_and_ignores_sigterm() {
     let mut module = world.launch(spec).await;
     eventually("up", || world.file("up").exists()).await;
     world.house.freeze(module.uid).await.unwrap();
-    world.stop(&module).await;
-    assert_eq!(module.gone(&world).await.reached, Reached::Kill);
+    assert_eq!(module.stopped(&world).await.reached, Reached::Kill);
 }
 
 #[tokio::test]
 async fn one_that_is_frozen_behind_the_managers_back() {
     let Some(world) = World::new("behind").await else { return };
-    let mut spec = world.spec("exec sleep 1000");
-    spec.terminate = SHORT;
-    let mut module = world.launch(spec).await;
+    let mut module = world.launch(world.spec("exec sleep 1000")).await;
     let group = cgroup_directory(module.launched.pid);
     std::fs::write(group.join("cgroup.freeze"), "1").unwrap();
     eventually("frozen", || std::fs::read_to_string(group.join("cgroup.events")).unwrap().contains("frozen 1")).await;
-    world.stop(&module).await;
-    module.gone(&world).await;
+    assert_eq!(module.stopped(&world).await.reached, Reached::Terminate, "it was thawed, so it could obey");
+}
+
+#[tokio::test]
+async fn one_that_only_the_manager_believes_to_be_frozen() {
+    let Some(world) = World::new("belief").await else { return };
+    let mut module = world.launch(world.spec("exec sleep 1000")).await;
+    world.house.freeze(module.uid).await.unwrap();
+    let group = cgroup_directory(module.launched.pid);
+    std::fs::write(group.join("cgroup.freeze"), "0").unwrap();
+    eventually("thawed", || std::fs::read_to_string(group.join("cgroup.events")).unwrap().contains("frozen 0")).await;
+    assert_eq!(module.stopped(&world).await.reached, Reached::Terminate, "257 does not stop what it believes to be frozen");
 }
 
 #[tokio::test]
@@ -117,8 +134,7 @@ async fn one_that_forks_without_end() {
     let mut module = world.launch(spec).await;
     let group = cgroup_directory(module.launched.pid);
     eventually("many processes", || population(&group) >= 90).await;
-    world.stop(&module).await;
-    assert_eq!(module.gone(&world).await.reached, Reached::Kill);
+    assert_eq!(module.stopped(&world).await.reached, Reached::Kill);
 }
 
 #[tokio::test]
@@ -128,8 +144,7 @@ async fn one_that_makes_groups_of_its_own() {
                   sh -c \"echo \\$\\$ >$g/below/cgroup.procs; touch $dir/up; exec sleep 1000\" & wait";
     let mut module = world.launch(world.spec(script)).await;
     eventually("up", || world.file("up").exists()).await;
-    world.stop(&module).await;
-    module.gone(&world).await;
+    module.stopped(&world).await;
 }
 
 #[tokio::test]

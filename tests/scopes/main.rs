@@ -5,9 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod begin;
+mod connect;
 mod crowd;
 mod end;
 mod escape;
 mod latency;
+mod limits;
+mod system;
 mod trouble;
 mod world;

@@ -1,5 +1,6 @@
 //! One test's corner of the system: its own service, hence its own slice, and eyes that do not trust the house.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,10 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a module may take to obey SIGTERM, where a test does not say otherwise.
 pub const TERMINATE: Duration = Duration::from_secs(20);
+/// For modules that will not obey: long enough to tell it from nothing, short enough to wait for.
+pub const SHORT: Duration = Duration::from_millis(700);
+/// How much longer than it is given an ending may take on a machine that is busy with other tests.
+const MARGIN: Duration = Duration::from_secs(5);
 
 /// Held for reading by tests that mind what happens to the manager, and for writing by those that do it.
 static MANAGER: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
@@ -107,9 +112,9 @@ impl World {
     }
 
     pub async fn try_launch(&self, spec: Spec) -> Result<Module, ScopeError> {
-        let uid = spec.uid;
+        let (uid, terminate) = (spec.uid, spec.terminate);
         let launched = self.house.launch(spec).await?;
-        Ok(Module { uid, unit: self.unit(uid), launched })
+        Ok(Module { uid, unit: self.unit(uid), terminate, launched })
     }
 
     pub fn unit(&self, uid: Uid) -> String {
@@ -129,6 +134,15 @@ impl World {
     pub fn show(&self, unit: &str, property: &str) -> String {
         let output = self.systemctl(&["show", "--value", "-p", property, unit]);
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// The lines in the journal that are booked to a module's scope. Whoever runs this must be allowed to read them.
+    pub fn journal(&self, module: &Module) -> Vec<serde_json::Value> {
+        let unit = format!("{}={}", if self.root { "_SYSTEMD_UNIT" } else { "_SYSTEMD_USER_UNIT" }, module.unit);
+        let fields = "--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER";
+        let output = Command::new("journalctl").args(["-q", "-o", "json", fields, &unit]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The scopes of this test that the manager knows.
@@ -155,6 +169,7 @@ impl World {
 pub struct Module {
     pub uid: Uid,
     pub unit: String,
+    terminate: Duration,
     pub launched: Launched,
 }
 
@@ -165,6 +180,18 @@ impl Module {
         let left = alive(&self.uid.to_string());
         assert!(left.is_empty(), "{}: processes {left:?} are left", self.unit);
         assert!(!world.units().contains(&self.unit), "{} is left", self.unit);
+        end
+    }
+
+    /// Stops it and answers how it ended: in time, to the last process.
+    pub async fn stopped(&mut self, world: &World) -> End {
+        let begun = Instant::now();
+        world.stop(self).await;
+        let end = self.gone(world).await;
+        let took = begun.elapsed();
+        let given = if end.reached == Reached::Kill { self.terminate } else { Duration::ZERO };
+        assert!(took >= given, "{} had {took:?} of {given:?}", self.unit);
+        assert!(took <= given + MARGIN, "{} took {took:?}, and was given {given:?}", self.unit);
         end
     }
 
@@ -229,7 +256,51 @@ pub fn shim() -> PathBuf {
     near.chain([PathBuf::from(env!("CARGO_BIN_EXE_shmooze-shim"))]).find(|path| path.exists()).expect("shmooze-shim")
 }
 
-/// Descriptors of this process that are open.
-pub fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
+/// What this process has open, and its children, by kind. Not what a runtime has for itself: other tests have theirs,
+/// even while they wait for their turn.
+pub type Held = BTreeMap<String, usize>;
+
+/// What is held once nothing changes any more: what another test gave up may take a moment to be closed.
+pub async fn held() -> Held {
+    loop {
+        let before = held_now();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if held_now() == before {
+            return before;
+        }
+    }
+}
+
+/// Waits until no more is held than before.
+pub async fn nothing_is_held_but(before: &Held) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut more = held_now();
+        more.retain(|kind, count| *count > before.get(kind).copied().unwrap_or(0));
+        if more.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{more:?} are held, and before: {before:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn held_now() -> Held {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let mut open: Vec<String> = open.map(|target| target.to_string_lossy().into_owned()).collect();
+    open.retain(|target| !["anon_inode:[eventpoll]", "anon_inode:[eventfd]"].contains(&target.as_str()));
+    open.sort();
+    // All runtimes have the same socket for signals.
+    open.dedup_by(|one, other| one == other && one.starts_with("socket:"));
+    let mut held = Held::new();
+    for target in open {
+        let kind = if target.starts_with("anon_inode:") { &target } else { target.split(":[").next().unwrap() };
+        *held.entry(kind.to_owned()).or_default() += 1;
+    }
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().filter_map(Result::ok);
+    let children = tasks.map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    held.insert("child".to_owned(), children.map(|pids| pids.split_whitespace().count()).sum());
+    // The directory that is being read.
+    held.retain(|kind, _| !kind.ends_with("/fd"));
+    held
 }

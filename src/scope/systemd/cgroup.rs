@@ -4,11 +4,16 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::time::sleep;
 
 /// Where version 2 is mounted, alone or beside version 1.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+
+/// How often one is looked at that is about to be frozen or thawed. The manager answers much sooner.
+const LOOK_PERIOD: Duration = Duration::from_millis(100);
 
 /// One control group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +62,7 @@ impl Cgroup {
     }
 
     fn event(&self, name: &str) -> bool {
-        let events = std::fs::read_to_string(self.directory.join("cgroup.events")).unwrap_or_default();
-        events.lines().any(|line| line.strip_prefix(name) == Some(" 1"))
+        event(&self.directory, name)
     }
 
     /// The processes in it and below.
@@ -91,11 +95,35 @@ impl Cgroup {
         }
     }
 
+    /// Lets its processes run on, whatever the manager thinks of them.
+    pub(super) fn thaw(&self) {
+        if self.is_frozen() {
+            let _ = std::fs::write(self.directory.join("cgroup.freeze"), "0");
+        }
+    }
+
     /// SIGKILL to every process at once, frozen and forking ones included.
     pub(super) fn kill(&self) {
         // `cgroup.kill` came with Linux 5.14.
         if self.directory.exists() && std::fs::write(self.directory.join("cgroup.kill"), "1").is_err() {
             self.signal(Signal::KILL);
+        }
+    }
+}
+
+/// Whether what `cgroup.events` calls `name` is so.
+fn event(directory: &Path, name: &str) -> bool {
+    let events = std::fs::read_to_string(directory.join("cgroup.events")).unwrap_or_default();
+    events.lines().any(|line| line.strip_prefix(name) == Some(" 1"))
+}
+
+/// Looks, now and then, until the processes of the group in `directory` are frozen, or until they are not: a manager that is
+/// reloaded meanwhile does it and may forget whom to answer.
+pub(super) async fn until_frozen(directory: &Path, frozen: bool) {
+    loop {
+        sleep(LOOK_PERIOD).await;
+        if event(directory, "frozen") == frozen {
+            return;
         }
     }
 }
@@ -144,6 +172,7 @@ mod tests {
         assert!(!cgroup.is_populated() && !cgroup.is_frozen());
         assert_eq!((cgroup.processes(), cgroup.oldest()), (Vec::new(), None));
         cgroup.signal(Signal::TERM);
+        cgroup.thaw();
         cgroup.kill();
     }
 
@@ -159,6 +188,21 @@ mod tests {
         assert!(cgroup.is_populated() && !cgroup.is_frozen());
         assert_eq!(cgroup.processes(), [1, own, u32::MAX]);
         assert_eq!(cgroup.oldest(), Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_frozen_is_thawed() {
+        let directory = tempfile::tempdir().unwrap();
+        let cgroup = Cgroup { path: "/x".into(), directory: directory.path().to_owned() };
+        let file = |name: &str| directory.path().join(name);
+        std::fs::write(file("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
+        cgroup.thaw();
+        assert!(!file("cgroup.freeze").exists(), "nothing to thaw");
+        until_frozen(directory.path(), false).await;
+        std::fs::write(file("cgroup.events"), "populated 1\nfrozen 1\n").unwrap();
+        until_frozen(directory.path(), true).await;
+        cgroup.thaw();
+        assert_eq!(std::fs::read_to_string(file("cgroup.freeze")).unwrap(), "0");
     }
 
     #[test]

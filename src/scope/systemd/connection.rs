@@ -228,7 +228,10 @@ impl Bus {
             }
             return Ok(live.manager.clone());
         }
-        *live = None;
+        if live.take().is_some() {
+            // Its reader may have been cut off before it could say so.
+            self.ears.missed();
+        }
         let new = timeout(CONNECT_DEADLINE, self.connect()).await;
         let new = new.map_err(|_| Trouble::NotDelivered("the bus does not answer".to_owned()))?;
         let new = new.map_err(|error| Trouble::NotDelivered(error.to_string()))?;

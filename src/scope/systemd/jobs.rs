@@ -88,7 +88,7 @@ impl Ears {
     }
 
     /// Signals may have been missed: whoever waits for one must look for itself.
-    fn missed(&self) {
+    pub(super) fn missed(&self) {
         for sender in self.units().values() {
             sender.send_modify(|news| news.missed += 1);
         }

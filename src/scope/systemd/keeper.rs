@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::{End, Exceeded, Exit, Reached};
 use super::House;
-use super::cgroup::Cgroup;
+use super::cgroup::{Cgroup, until_frozen};
 use super::connection::{Repeat, Trouble};
 use super::jobs::{Ear, News};
 use super::manager::ManagerProxy;
@@ -35,6 +35,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const STOPPING: Duration = Duration::from_millis(250);
 /// How long the manager may be out of reach before this house sends SIGTERM itself.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the manager may take to thaw a scope before this house does: it may have forgotten whom to answer.
+const THAW_PATIENCE: Duration = Duration::from_millis(500);
 /// How much longer than the scope's own time-out the manager may take to kill what is left, before this house does.
 const KILL_MARGIN: Duration = Duration::from_secs(2);
 /// The longest pause between two attempts to end what does not want to end.
@@ -119,8 +121,8 @@ pub(super) struct Keeper {
     empty_since: Option<Instant>,
     /// When an empty scope whose unit stays is stopped.
     tidy_at: Option<Instant>,
-    /// How often the manager took back that it stops it.
-    refusals: u32,
+    /// How often the manager took back that it stops it, and how often nobody could hear it.
+    heard: (u32, u32),
     /// Whether the manager has said that it knows no such unit.
     forgotten: bool,
 }
@@ -148,7 +150,7 @@ impl Keeper {
             pause: KILL_MARGIN,
             empty_since: None,
             tidy_at: None,
-            refusals: 0,
+            heard: (0, 0),
             forgotten: false,
         }
     }
@@ -194,12 +196,19 @@ impl Keeper {
         };
         if kill_at <= now {
             self.kill(main).await;
-        } else if self.is_frozen() || self.ear.news().refusals > self.refusals {
-            self.refusals = self.ear.news().refusals;
-            let _ = self.thaw().await;
+        } else if self.is_frozen() || self.may_have_been_refused() {
+            self.thaw().await;
             let _ = self.stop_unit(Duration::ZERO).await;
         }
         Look::Again(self.kill_at.map(|at| at.min(Instant::now() + STOPPING)))
+    }
+
+    /// Whether the manager has taken back that it stops the scope, or may have said so when nobody could hear it, since this
+    /// was last asked.
+    fn may_have_been_refused(&mut self) -> bool {
+        let News { refusals, missed, .. } = self.ear.news();
+        let before = std::mem::replace(&mut self.heard, (refusals, missed));
+        before != self.heard
     }
 
     fn is_populated(&self) -> bool {
@@ -224,7 +233,7 @@ impl Keeper {
             Ok(()) => {}
             Err(trouble) => {
                 tracing::debug!("{} is empty and cannot be stopped: {trouble:?}", self.place.unit);
-                let _ = self.thaw().await;
+                self.thaw().await;
                 // What matters to others is true; the unit is this task's business.
                 let end = self.end();
                 self.place.gone(end);
@@ -241,16 +250,17 @@ impl Keeper {
             self.stopped_at = Some(Instant::now());
         }
         let mut margin = KILL_MARGIN;
+        self.may_have_been_refused();
         // 257 refuses to stop a frozen unit, and no frozen process sees a SIGTERM.
         if self.is_frozen() {
-            let _ = self.thaw().await;
+            self.thaw().await;
         }
         let mut asked = self.stop_unit(STOP_PATIENCE).await;
         if let Err(Trouble::Refused { .. }) = &asked
             && asked.as_ref().is_err_and(|trouble| !trouble.is_no_such_unit())
         {
             // As if it had been frozen a moment ago.
-            let _ = self.thaw().await;
+            self.thaw().await;
             asked = self.stop_unit(STOP_PATIENCE).await;
         }
         if let Err(trouble) = asked {
@@ -283,7 +293,7 @@ impl Keeper {
         if self.exit.is_none() {
             main.signal(Signal::KILL);
         }
-        let _ = self.thaw().await;
+        self.thaw().await;
         let _ = self.stop_unit(Duration::ZERO).await;
         self.kill_at = Some(Instant::now() + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
@@ -296,9 +306,25 @@ impl Keeper {
         self.house.bus.call_for(patience, Repeat::Always, stop).await.map(|_job| ())
     }
 
-    async fn thaw(&self) -> Result<(), Trouble> {
+    /// Lets frozen processes run on, so that they see a SIGTERM, and a manager that believes them to be frozen stop them.
+    async fn thaw(&self) {
         let unit = self.place.unit.as_str();
-        self.house.bus.call_once(|manager| async move { manager.thaw_unit(unit).await }).await
+        let asked = self.house.bus.call_once(|manager| async move { manager.thaw_unit(unit).await });
+        let seen = async {
+            match &self.cgroup {
+                Some(cgroup) if cgroup.is_frozen() => until_frozen(cgroup.directory(), false).await,
+                // Frozen only in the manager's eyes: its answer is all there is.
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = timeout(THAW_PATIENCE, asked) => {}
+            () = seen => {}
+        }
+        // It does nothing about what it does not know to be frozen.
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.thaw();
+        }
     }
 
     fn end(&self) -> End {

@@ -28,7 +28,7 @@ mod name;
 mod properties;
 mod register;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -125,6 +125,14 @@ impl Systemd {
     }
 }
 
+/// Waits until a control group is seen to be frozen, or not to be; for ever where nobody knows which it is.
+async fn is_frozen(directory: Option<&Path>, frozen: bool) {
+    match directory {
+        Some(directory) => cgroup::until_frozen(directory, frozen).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Scopes for Systemd {
     fn launch(&self, spec: Spec) -> BoxFuture<'_, Result<Launched, ScopeError>> {
         Box::pin(async move {
@@ -158,19 +166,30 @@ impl Scopes for Systemd {
 
     fn freeze(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>> {
         Box::pin(async move {
-            let stopped = self.entry(uid).await?.stop;
+            let entry = self.entry(uid).await?;
             let freeze = self.about(uid, Repeat::Always, |manager, unit| async move { manager.freeze_unit(&unit).await });
             // A manager that stops a unit meanwhile does not answer whoever asked it to freeze it.
             tokio::select! {
                 biased;
-                () = stopped.cancelled() => Err(ScopeError::Unsupported("a module that is being ended cannot be frozen".into())),
+                () = entry.stop.cancelled() => {
+                    Err(ScopeError::Unsupported("a module that is being ended cannot be frozen".into()))
+                }
                 frozen = freeze => frozen,
+                () = is_frozen(entry.cgroup.as_deref(), true) => Ok(()),
             }
         })
     }
 
     fn thaw(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>> {
-        Box::pin(self.about(uid, Repeat::Always, |manager, unit| async move { manager.thaw_unit(&unit).await }))
+        Box::pin(async move {
+            let entry = self.entry(uid).await?;
+            let thaw = self.about(uid, Repeat::Always, |manager, unit| async move { manager.thaw_unit(&unit).await });
+            tokio::select! {
+                biased;
+                thawed = thaw => thawed,
+                () = is_frozen(entry.cgroup.as_deref(), false) => Ok(()),
+            }
+        })
     }
 
     fn set_limits(&self, uid: Uid, limits: Vec<ScopeLimit>) -> BoxFuture<'_, Result<(), ScopeError>> {

@@ -37,6 +37,8 @@ pub(super) struct Entry {
     service: String,
     /// The main process, once it executes its program.
     pid: Option<u32>,
+    /// The directory of its control group, from then on.
+    pub(super) cgroup: Option<PathBuf>,
 }
 
 impl Register {
@@ -69,7 +71,7 @@ impl Register {
         slices[shard] += 1;
         let (sender, state) = watch::channel(State::Running);
         let stop = CancellationToken::new();
-        let entry = Entry { unit: unit.clone(), state, stop: stop.clone(), service: service.to_owned(), pid: None };
+        let entry = Entry { unit: unit.clone(), state, stop: stop.clone(), service: service.to_owned(), pid: None, cgroup: None };
         inner.entries.insert(uid, entry);
         let slice = name::slice(service, shard);
         let register = Some(Arc::clone(self));
@@ -112,7 +114,7 @@ impl Place {
         if let Some(register) = &self.register
             && let Some(entry) = register.lock().entries.get_mut(&self.uid)
         {
-            entry.pid = Some(pid);
+            (entry.pid, entry.cgroup) = (Some(pid), cgroup.clone());
         }
         Launched { pid, cgroup, state: self.state.subscribe() }
     }

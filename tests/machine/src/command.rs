@@ -135,7 +135,7 @@ impl<'a> Command<'a> {
         running
     }
 
-    fn try_spawn(self) -> Outcome<Running<'a>> {
+    pub(crate) fn try_spawn(self) -> Outcome<Running<'a>> {
         let unit = self.machine.new_unit();
         let argv = self.systemd_run(&unit)?;
         let process = self.machine.start(&argv)?;

@@ -11,8 +11,6 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -25,6 +23,7 @@ use crate::backend::Backend;
 use crate::cache::{self, Cached};
 use crate::cgroup::Cgroup;
 use crate::host::{guarded, spawn};
+use crate::notices::Notices;
 use crate::running::{LOST, Process};
 use crate::scratch::{Scratch, cgroup_name};
 use crate::{Kind, Outcome};
@@ -51,7 +50,7 @@ pub(crate) struct Container {
     keeper_pid: u32,
     root: PathBuf,
     console: PathBuf,
-    notices: UnixDatagram,
+    notices: Notices,
     address: String,
     state: Mutex<State>,
     _cached: Cached,
@@ -71,9 +70,8 @@ impl Container {
         let mounts = scratch.path.join("mounts");
         std::fs::create_dir_all(&mounts).map_err(|error| format!("cannot make {}: {error}", mounts.display()))?;
         let address = cgroup_name(&scratch.id);
-        let notices = SocketAddr::from_abstract_name(&address)
-            .and_then(|name| UnixDatagram::bind_addr(&name))
-            .map_err(|error| format!("cannot listen for the notices of a container: {error}"))?;
+        let trouble = |error| format!("cannot listen for the notices of a container: {error}");
+        let notices = Notices::listen(&address).map_err(trouble)?;
 
         let mut command = guarded("unshare");
         command.args(["--mount", "--propagation", "private", "bash", "-c", MOUNTS, "keeper"]);
@@ -109,18 +107,14 @@ impl Container {
     /// Waits for nspawn's word on who is PID 1, and for the word of that one that it is ready.
     fn wait_ready(&self) -> Outcome<()> {
         let deadline = Instant::now() + BOOT;
-        let mut notice = vec![0; 8192];
-        // Short waits, because an nspawn that ends says nothing here.
-        let _ = self.notices.set_read_timeout(Some(Duration::from_millis(200)));
         loop {
-            let length = self.notices.recv(&mut notice).unwrap_or(0);
-            for line in String::from_utf8_lossy(&notice[..length]).lines() {
-                if let Some(leader) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
-                    self.state().leader = leader.parse().ok();
-                }
-                if line == "READY=1" && self.state().leader.is_some() {
-                    return Ok(());
-                }
+            // A short wait, because an nspawn that ends says nothing here.
+            let line = self.notices.line(Duration::from_millis(200));
+            if let Some(leader) = line.as_ref().and_then(|line| line.strip_prefix("X_NSPAWN_LEADER_PID=")) {
+                self.state().leader = leader.parse().ok();
+            }
+            if line.as_deref() == Some("READY=1") && self.state().leader.is_some() {
+                return Ok(());
             }
             let ended = self.state().nspawn.as_mut().is_none_or(|nspawn| !matches!(nspawn.try_wait(), Ok(None)));
             if ended || Instant::now() > deadline {
@@ -152,6 +146,7 @@ impl Backend for Container {
             .stdin(Stdio::null())
             .stderr(console.try_clone().map_err(trouble)?)
             .stdout(console);
+        self.notices.forget();
         let nspawn = spawn(command).map_err(trouble)?;
         *self.state() = State { nspawn: Some(nspawn), cgroup: Some(cgroup), leader: None };
         self.wait_ready()

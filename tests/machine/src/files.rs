@@ -35,6 +35,20 @@ impl Machine {
         self.complete(&["bash", "-c", unpack, guest], packed.stdout)
     }
 
+    /// Copies a program in without what only a debugger reads, which may be nine tenths of it: an emulated machine takes ten
+    /// seconds for that.
+    #[track_caller]
+    pub fn copy_program(&self, host: impl AsRef<Path>, guest: &str) {
+        let host = host.as_ref();
+        let small = self.folder().join(format!("program{}", guest.replace('/', "-")));
+        let mut strip = process::Command::new("strip");
+        let stripped = strip.arg("--strip-debug").arg("-o").arg(&small).arg(host).stderr(process::Stdio::null()).status();
+        // Whatever cannot be stripped, such as a script, or where that program is not, goes in as it is.
+        let done = stripped.is_ok_and(|status| status.success());
+        required(self.try_copy_in(if done { &small } else { host }, guest));
+        let _ = fs::remove_file(small);
+    }
+
     /// Writes a file of the machine that everybody may read, and makes the folders that lead to it.
     #[track_caller]
     pub fn write(&self, guest: &str, content: impl Into<Vec<u8>>) {

@@ -17,7 +17,7 @@
 //! signal, its mounts live in a mount namespace of its own, and a warden clears up the rest.
 //!
 //! [`Tests`] is the `main` of a test file: it runs each test on each kind, shows machines that were skipped, and
-//! can run a test *inside* the machine. `docs/testing.md` has the story for people.
+//! can run a test, or a whole test program, *inside* the machine. `docs/testing.md` has the story for people.
 //!
 //! Methods of this crate panic when something that must work does not: a panic is how a test fails. The message
 //! is one sentence, and names the line of the test.
@@ -36,6 +36,8 @@ mod host;
 mod kind;
 mod machine;
 mod monitor;
+mod notices;
+mod program;
 mod running;
 mod scratch;
 mod tests;
@@ -43,6 +45,7 @@ mod tests;
 pub use command::{Command, Output};
 pub use kind::{Kind, Suite};
 pub use machine::Machine;
+pub use program::Program;
 pub use running::Running;
 pub use tests::Tests;
 

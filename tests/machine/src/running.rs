@@ -81,11 +81,20 @@ impl<'a> Running<'a> {
     /// when neither comes in time.
     #[track_caller]
     pub fn line(&mut self, limit: Duration) -> Option<String> {
+        required(self.try_line(limit))
+    }
+
+    pub(crate) fn try_line(&mut self, limit: Duration) -> Outcome<Option<String>> {
         let line = self.output.line(self.machine.stretched(limit));
-        required(line.map_err(|()| {
-            let errors = String::from_utf8_lossy(&self.errors.seen()).into_owned();
+        line.map_err(|()| {
+            let errors = self.errors();
             format!("{}: no line within {limit:?}; standard error: {errors}", self.what)
-        }))
+        })
+    }
+
+    /// What has come so far of its standard error and was not read yet.
+    pub(crate) fn errors(&mut self) -> String {
+        String::from_utf8_lossy(&self.errors.seen()).into_owned()
     }
 
     /// Sends a signal, such as `TERM`, to every process of its unit.

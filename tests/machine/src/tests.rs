@@ -26,18 +26,19 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::{Kind, Machine, host};
+use crate::program::Run;
+use crate::{Kind, Machine, Program, host, required};
 
 /// Names the test that this process is to run because it is inside a machine.
 const INSIDE: &str = "SHMOOZE_TEST_INSIDE";
 
 /// Where a test program is inside a machine. Nothing may be executed in `/run` of a real one.
-const PROGRAM: &str = "/opt/shmooze-test/program";
+pub(crate) const PROGRAM: &str = "/opt/shmooze-test/program";
 
 /// How long a test that runs inside may take.
 const LIMIT: Duration = Duration::from_secs(300);
 
-type OnMachine = Arc<dyn Fn(&Machine) + Send + Sync>;
+pub(crate) type OnMachine = Arc<dyn Fn(&Machine) + Send + Sync>;
 
 /// The tests of one file. Each runs once for each kind of machine that it names, as `KIND/NAME`.
 #[derive(Default)]
@@ -45,6 +46,7 @@ pub struct Tests {
     trials: Vec<Trial>,
     prepare: Option<OnMachine>,
     inside: HashMap<String, fn()>,
+    runs: Vec<Arc<Run>>,
     shared: Arc<Shared>,
 }
 
@@ -102,11 +104,24 @@ impl Tests {
             self.add(kind, name, move || {
                 let machine = fresh();
                 let program = env::current_exe().unwrap_or_else(|error| panic!("where is this test program? {error}"));
-                machine.copy_in(program, PROGRAM);
+                machine.copy_program(program, PROGRAM);
                 let output = machine.command(&[PROGRAM]).env(INSIDE, &test_name).within(LIMIT).run();
                 print!("{}", output.text());
                 assert!(output.status == 0, "inside {}: status {}: {}", machine.kind(), output.status, output.errors());
             });
+        }
+        self
+    }
+
+    /// All tests of a test program, which runs once on a machine of each kind: `KIND/NAME/TEST`. Beside it, in
+    /// `/opt/shmooze-test`, is the place for what it needs. It fails where the program cannot be started on the host too.
+    #[must_use]
+    #[track_caller]
+    pub fn program(mut self, kinds: &[Kind], program: &Program) -> Self {
+        let tests = required(program.tests());
+        for kind in kinds {
+            let boot = self.fresh(*kind, program.name());
+            self.runs.push(Arc::new(Run::new(program.clone(), tests.clone(), *kind, boot)));
         }
         self
     }
@@ -119,7 +134,7 @@ impl Tests {
     }
 
     /// Runs the tests that the command line selects, as any test program does.
-    pub fn main(self) -> ExitCode {
+    pub fn main(mut self) -> ExitCode {
         if let Ok(name) = env::var(INSIDE) {
             let Some(test) = self.inside.get(&name) else {
                 eprintln!("there is no test {name} to run inside a machine");
@@ -132,7 +147,9 @@ impl Tests {
         if host::skip() {
             eprintln!("{}: the machine tests are skipped, counted as ignored", host::SKIP);
         }
-        let conclusion = libtest_mimic::run(&Arguments::from_args(), self.trials);
+        let arguments = Arguments::from_args();
+        self.add_runs(&arguments);
+        let conclusion = libtest_mimic::run(&arguments, self.trials);
         self.shared.end();
         conclusion.exit_code()
     }
@@ -148,6 +165,29 @@ impl Tests {
         }
     }
 
+    /// Makes trials of the tests of all programs: in turns, so that different machines run at the same time.
+    fn add_runs(&mut self, arguments: &Arguments) {
+        let mut columns: Vec<Vec<Trial>> = Vec::new();
+        for run in std::mem::take(&mut self.runs) {
+            let selected = |(test, ignored): &(String, bool)| selects(arguments, &format!("{}/{test}", run.label()), *ignored);
+            run.select(run.tests.iter().filter(|test| selected(test)).map(|(test, _)| test.clone()).collect());
+            let trial = |(test, ignored): (String, bool)| {
+                let (run, label) = (run.clone(), format!("{}/{test}", run.label()));
+                let told = label.clone();
+                let trial = Trial::test(label, move || {
+                    let said = run.result(&test)?;
+                    said.lines().for_each(|line| println!("{told}: {line}"));
+                    Ok(())
+                });
+                trial.with_ignored_flag(ignored || host::skip())
+            };
+            columns.push(run.tests.iter().cloned().map(trial).rev().collect());
+        }
+        while columns.iter().any(|column| !column.is_empty()) {
+            self.trials.extend(columns.iter_mut().filter_map(Vec::pop));
+        }
+    }
+
     fn add(&mut self, place: &impl ToString, name: &str, test: impl FnOnce() + Send + 'static) {
         let label = format!("{}/{name}", place.to_string());
         let run = move || match panic::catch_unwind(AssertUnwindSafe(test)) {
@@ -158,8 +198,16 @@ impl Tests {
     }
 }
 
+/// Whether the command line asks for that test.
+fn selects(arguments: &Arguments, label: &str, ignored: bool) -> bool {
+    let matches = |filter: &String| if arguments.exact { label == filter } else { label.contains(filter.as_str()) };
+    arguments.filter.as_ref().is_none_or(matches)
+        && !arguments.skip.iter().any(matches)
+        && (arguments.include_ignored || arguments.ignored == ignored)
+}
+
 /// What a panic said.
-fn message(cause: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn message(cause: &(dyn std::any::Any + Send)) -> String {
     let said = cause.downcast_ref::<String>().cloned();
     said.or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_else(|| "the test panicked".into())
 }
