@@ -50,9 +50,13 @@ fn built(name: &str) -> PathBuf {
 /// No scope, no process, no control group of any module: in no manager, whatever the tests did. Slices are left by design.
 fn nothing_is_left(machine: &Machine) {
     let script = r#"
-units() { systemctl "$@" list-units --all --plain --no-legend --full 'shmooze-*' | grep -v '\.slice '; }
-units
-! systemctl -q is-active user@1000.service || units --machine=alice@.host --user
+units() {
+    local all
+    all=$(systemctl "$@" list-units --all --plain --no-legend --full 'shmooze-*') || echo "no answer: $*"
+    grep -v '\.slice ' <<<"$all"
+}
+units --system
+! systemctl -q is-active user@1000.service || units --user --machine=alice@.host
 find /sys/fs/cgroup -name 'shmooze-*.scope'
 grep -l populated.1 $(find /sys/fs/cgroup -path '*shmooze*' -name cgroup.events)
 pgrep --full --list-full 'shmooze-shi[m]|uid=[0-9a-f]{8}-'

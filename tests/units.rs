@@ -10,16 +10,18 @@ mod units {
     pub mod begin;
     pub mod end;
     pub mod host;
+    pub mod security;
     pub mod trouble;
     pub mod user;
 }
 
 fn main() -> ExitCode {
-    use units::{begin, end, host, trouble, user};
+    use units::{begin, end, host, security, trouble, user};
     Tests::new()
         .prepare(host::install)
         .each(Kind::CONTAINERS, "only sockets until somebody asks", begin::on_demand)
         .each(Kind::CONTAINERS, "a module lives in a scope of its own", begin::scope)
+        .each(Kind::CONTAINERS, "little is exposed", security::exposure)
         .each(Kind::CONTAINERS, "systemctl tells what goes on", begin::status)
         .each(Kind::CONTAINERS, "the journal tells a module's life", begin::journal)
         .each(Kind::CONTAINERS, "a reload is heard by all who must", begin::reload)

@@ -32,9 +32,9 @@ pub async fn main(kind: Kind, name: Option<&str>, options: &Options, launching: 
     tracing::info!("{name} serves {}", service.listeners.describe());
     let broker = service.broker();
     let reloading = on_reload(options, signals.hangups, &notifiers, async |new| {
-        let same = new.services.get(&name).filter(|service| service.kind() == word(kind));
+        let same = new.services.get(&name).filter(|service| service.kind() == kind.name());
         let Some(lists) = same.and_then(Service::lists) else {
-            return Err(format!("{}: services has no {} called {name} any more", new.file.display(), word(kind)));
+            return Err(format!("{}: services has no {} called {name} any more", new.file.display(), kind.name()));
         };
         // First, so that what the broker offers is launched as it is now.
         launching.set_settings(new).await?;
@@ -124,16 +124,8 @@ impl Running {
     }
 }
 
-/// What the settings call services of this kind.
-const fn word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Queue => "queue",
-        Kind::Pool => "pool",
-    }
-}
-
 fn choose(settings: &Settings, kind: Kind, name: Option<&str>) -> Result<String, String> {
-    let word = word(kind);
+    let word = kind.name();
     let file = settings.file.display();
     let of_kind: Vec<&String> =
         settings.services.iter().filter(|(_, service)| service.kind() == word).map(|(name, _)| name).collect();

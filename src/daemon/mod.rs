@@ -63,7 +63,11 @@ pub async fn on_reload(
 /// Raises the number of open files to what is allowed at most: each module has two streams, each client one. Modules get
 /// the usual number back when they are launched.
 fn raise_open_files() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match soft < hard {
+        true => setrlimit(Resource::RLIMIT_NOFILE, hard, hard),
+        // Where a unit has raised it, the call may not even be allowed.
+        false => Ok(()),
+    });
     if let Err(error) = raised {
         tracing::warn!("the limit of open files stays as it is: {}", error.desc());
     }

@@ -12,7 +12,7 @@ use crate::world::{Module, PATIENCE, World, ended, eventually, held, nothing_is_
 
 /// Modules that begin and end at the same time.
 const AT_ONCE: usize = 12;
-/// The longest that a launch may take: the time-outs of this house are longer, so it noticed what was wrong.
+/// The longest that one may take from launch to end: the time-outs of calls and jobs are longer, so none was waited for.
 const SHORT_WAIT: Duration = Duration::from_secs(8);
 
 /// Begins and ends modules of all sorts, many at once, while systemctl(1) does `what`, again and again; some live all the

@@ -66,8 +66,9 @@ pub fn status(machine: &Machine) {
     let uid = add(machine, "queue", "tiny");
     add(machine, "queue", "tiny");
     add(machine, "pool", "tiny");
-    assert_eq!(text("shmooze-queue"), format!("playing tiny {}, 1 waiting", &uid[..8]));
-    assert_eq!(text("shmooze-pool"), "1 module");
+    // It is told ten times a second at most.
+    eventually("the queue says it", || text("shmooze-queue") == format!("playing tiny {}, 1 waiting", &uid[..8]));
+    eventually("the pool says it", || text("shmooze-pool") == "1 module");
     println!("{}", machine.run(&["systemctl", "--no-pager", "status", "shmooze-queue"]).text());
     let status = shmz(machine, &["status"]);
     println!("{status}");
