@@ -12,7 +12,7 @@ use super::{HouseOptions, Options, Signals, on_reload};
 use crate::launcher;
 use crate::scope::{Scopes, State};
 use crate::service::{Listeners, Notifiers, activated};
-use crate::settings;
+use crate::settings::{self, Place, Settings};
 
 /// As whom the brokers of a package run.
 const BROKERS: &str = "shmooze";
@@ -47,6 +47,7 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     let given = activated().map_err(|error| error.to_string())?;
     let signals = Signals::listen().map_err(|error| error.to_string())?;
     let settings = arguments.options.load()?;
+    keep(&settings);
     let users = users(&arguments.allow)?;
     if let Some(name) = &arguments.module_user {
         settings::find_user(name).map_err(|problem| format!("--module-user {problem}"))?;
@@ -66,7 +67,9 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     let reload: launcher::Reload = {
         let (options, local) = (arguments.options.clone(), local.clone());
         Arc::new(move || {
-            local.set_settings(options.load()?);
+            let settings = options.load_again()?;
+            keep(&settings);
+            local.set_settings(settings);
             Ok(())
         })
     };
@@ -88,6 +91,7 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     notifier.ready();
     notifier.status(&format!("{} modules found", found.len()));
     let reloading = on_reload(&arguments.options, signals.hangups, &notifiers, async |settings| {
+        keep(settings);
         local.set_settings(Arc::clone(settings));
         Ok(Vec::new())
     });
@@ -102,6 +106,16 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
         end_all(house.scopes.as_ref()).await;
     }
     Ok(())
+}
+
+/// Keeps settings that are good for the day on which their file is not.
+fn keep(settings: &Settings) {
+    let Some(place) = Place::of_file(&settings.file) else { return };
+    match place.keep(settings) {
+        Ok(true) => tracing::debug!("the settings are kept in {}", place.copy.display()),
+        Ok(false) => {}
+        Err(error) => tracing::debug!("the settings could not be kept in {}: {error}", place.copy.display()),
+    }
 }
 
 /// The ids of those who may ask.

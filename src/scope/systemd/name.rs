@@ -13,12 +13,9 @@
 use std::fmt::Write as _;
 
 use crate::protocol::Uid;
+use crate::unit_name::{LONGEST, PREFIX, escape};
 
-/// What the name of every unit begins with.
-const PREFIX: &str = "shmooze-";
 const SUFFIX: &str = ".scope";
-/// Bytes of the longest name that systemd takes (`UNIT_NAME_MAX`).
-const LONGEST: usize = 255;
 /// Characters of an identifier.
 const UID_LENGTH: usize = 36;
 
@@ -80,24 +77,6 @@ pub(super) fn unit_of_object_path(path: &str) -> Option<String> {
 }
 
 const UNITS: &str = "/org/freedesktop/systemd1/unit/";
-
-/// As `unit_name_escape` of systemd for text that is no path; characters of `kept` stay as they are.
-fn escape(text: &str, kept: &str, room: usize) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        let before = escaped.len();
-        if byte.is_ascii_alphanumeric() || b":_.".contains(&byte) || kept.as_bytes().contains(&byte) {
-            escaped.push(byte.into());
-        } else {
-            let _ = write!(escaped, "\\x{byte:02x}");
-        }
-        if escaped.len() > room {
-            escaped.truncate(before);
-            break;
-        }
-    }
-    escaped
-}
 
 fn unescape(text: &str) -> Option<String> {
     decode(text, "\\x")
