@@ -7,6 +7,7 @@
 
 mod gateway {
     mod client;
+    mod configure;
     mod connections;
     mod files;
     mod golden;

@@ -39,6 +39,38 @@ fn the_way_of_a_queue() {
 }
 
 #[test]
+fn status_tells_what_each_module_uses() {
+    let world = World::new();
+    let daemon = world.start_queue();
+    let mut client = Client::connect(world.queue);
+    let (a, b) = (client.add("tiny", &json!({})), client.add("echo", &json!({})));
+    client.call("set_bg", &json!({"type": "tiny"}));
+    let status = client.call("status", &json!({}))["result"].clone();
+    assert_eq!((&status["service"], &status["kind"], &status["playing"]), (&json!("queue"), &json!("queue"), &json!(a)));
+    assert_eq!(status["text"], format!("playing tiny {}, 1 waiting", &a[..8]));
+    let [first, second] = &status["queue"].as_array().unwrap()[..] else { panic!("{status}") };
+    assert_eq!((&first["uid"], &first["type"], &first["state"]), (&json!(a), &json!("tiny"), &json!("playing")));
+    assert_eq!((&second["uid"], &second["state"], &second["scope"]), (&json!(b), &json!("waiting"), &json!(null)));
+    assert_eq!(status["background"]["state"], "suspended");
+    assert_eq!(first["pid"], processes(&a)[0]);
+    // A Python interpreter is larger than the smallest module.
+    let memory = |module: &serde_json::Value| module["memory"].as_u64().unwrap();
+    assert!(memory(first) > 100_000 && memory(second) > memory(first), "{status}");
+    assert!(first["tasks"] == 1 && second["cpu"].as_f64().unwrap() > 0.0, "{status}");
+    assert!(first["since"].as_f64() >= first["added"].as_f64(), "{status}");
+    let since = first["since"].clone();
+
+    // It is told something else when it has to wait.
+    client.call("mv", &json!({"uids": [b]}));
+    let moved = client.call("status", &json!({}))["result"].clone();
+    assert_eq!((&moved["queue"][1]["uid"], &moved["queue"][1]["state"]), (&json!(a), &json!("suspended")));
+    assert!(moved["queue"][1]["since"].as_f64() > since.as_f64(), "{moved}");
+    assert!(moved["revision"].as_u64() > status["revision"].as_u64());
+    assert_eq!(client.call("status", &json!({"x": 1}))["success"], false);
+    assert!(daemon.terminate().success());
+}
+
+#[test]
 fn lists_lines_and_half_closed_clients() {
     let world = World::new();
     let _daemon = world.start_pool();

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         .each(Kind::CONTAINERS, "only sockets until somebody asks", begin::on_demand)
         .each(Kind::CONTAINERS, "a module lives in a scope of its own", begin::scope)
         .each(Kind::CONTAINERS, "systemctl tells what goes on", begin::status)
+        .each(Kind::CONTAINERS, "the journal tells a module's life", begin::journal)
         .each(Kind::CONTAINERS, "a reload is heard by all who must", begin::reload)
         .each(Kind::CONTAINERS, "only the module itself connects", begin::strangers)
         .each(Kind::CONTAINERS, "how a module ended is known", end::history)

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use super::{History, into_raw};
 use crate::engine::{Engine, Entry, Told};
@@ -15,6 +16,8 @@ pub struct Item {
     pub module: Arc<Handle>,
     /// What it was told last.
     pub told: Told,
+    /// Since when.
+    pub since: SystemTime,
 }
 
 impl Item {
@@ -117,9 +120,12 @@ impl Board {
     pub(super) fn publish(&self, engine: &Engine, modules: &HashMap<Uid, Arc<Handle>>) {
         let before = self.snapshot();
         let item = |entry: &Entry, old: Option<&Item>| {
-            let same = old.filter(|old| old.module.uid() == entry.uid).map(|old| &old.module);
-            let module = same.or_else(|| modules.get(&entry.uid))?;
-            Some(Item { module: Arc::clone(module), told: entry.told })
+            let same = old.filter(|old| old.module.uid() == entry.uid);
+            if let Some(unchanged) = same.filter(|old| old.told == entry.told) {
+                return Some(unchanged.clone());
+            }
+            let module = same.map(|old| &old.module).or_else(|| modules.get(&entry.uid))?;
+            Some(Item { module: Arc::clone(module), told: entry.told, since: module.told_since(entry.told) })
         };
         let list: Vec<Item> =
             engine.list().iter().enumerate().filter_map(|(at, entry)| item(entry, before.list.get(at))).collect();

@@ -17,6 +17,7 @@ mod board;
 mod driver;
 mod extension;
 mod history;
+mod report;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -51,10 +52,25 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The word for it, in the settings and on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Pool => "pool",
+        }
+    }
+
     /// Whether a service of this kind has the command.
     const fn has(self, verb: Verb) -> bool {
         match verb {
-            Verb::ModulesAvailable | Verb::Add | Verb::Remove | Verb::TellModule | Verb::AskModule | Verb::History => true,
+            Verb::ModulesAvailable
+            | Verb::Add
+            | Verb::Remove
+            | Verb::TellModule
+            | Verb::AskModule
+            | Verb::History
+            | Verb::Status => true,
             Verb::Pool => matches!(self, Self::Pool),
             Verb::Queue
             | Verb::Background
@@ -101,6 +117,7 @@ pub struct Broker {
 }
 
 struct Shared {
+    name: Arc<str>,
     kind: Kind,
     types: RwLock<Arc<Lists>>,
     board: Arc<Board>,
@@ -115,6 +132,7 @@ impl Broker {
         let (driver, messages) = mpsc::channel(MESSAGE_CAPACITY);
         let board = Arc::new(Board::default());
         let shared = Shared {
+            name: configuration.name.as_str().into(),
             kind: configuration.kind,
             types: RwLock::new(Arc::clone(&configuration.types)),
             board: Arc::clone(&board),
@@ -165,6 +183,7 @@ impl Shared {
             Command::ModulesAvailable => now(Response::of(&self.types().modules.keys().collect::<Vec<_>>())),
             Command::BackgroundsAvailable => now(Response::of(&self.types().backgrounds.keys().collect::<Vec<_>>())),
             Command::History(limit) => now(Response::of(&self.board.history().last(limit.unwrap_or(KEPT)))),
+            Command::Status => Answer::Now(Reply::Later(Box::pin(self.report()))),
             Command::List(wanted) if wanted.is_empty() => Answer::Now(Reply::Text(self.board.snapshot().plain())),
             Command::List(wanted) => now(self.board.snapshot().response(&wanted)),
             Command::Background(wanted) => now(self.background(&wanted)),
@@ -189,6 +208,15 @@ impl Shared {
             Command::Remove(uids) => Answer::Later(Work::Remove(uids)),
             Command::Move(uids) => Answer::Later(Work::Move(uids)),
         })
+    }
+
+    fn report(&self) -> impl Future<Output = Response> + Send + 'static {
+        let (name, kind, snapshot) = (Arc::clone(&self.name), self.kind, self.board.snapshot());
+        let reading = move || report::report(&name, kind, &snapshot);
+        async {
+            let read = tokio::task::spawn_blocking(reading).await;
+            read.unwrap_or_else(|error| ProtocolError::Said(error.to_string()).into())
+        }
     }
 
     fn type_name(&self, name: Option<std::borrow::Cow<'_, str>>, place: Place) -> Result<String, ProtocolError> {

@@ -66,3 +66,41 @@ impl Status {
         self.notifier.status(text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::service::Notifiers;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_told_at_once_and_then_ten_times_a_second() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let teller = Arc::clone(&told);
+        let notifiers = Notifiers::telling(move |message| teller.lock().unwrap().push(message.to_owned()), None);
+        let mut status = Status::new(notifiers.part("queue"));
+        let begun = Instant::now();
+        let mut number = 0;
+        while begun.elapsed() < Duration::from_millis(1050) {
+            status.changed();
+            number += 1;
+            if tokio::time::timeout(Duration::from_millis(1), status.due()).await.is_ok() {
+                status.tell(&number.to_string());
+            }
+        }
+        assert_eq!(told.lock().unwrap().first().unwrap(), "STATUS=1", "the first at once");
+        status.changed();
+        status.due().await;
+        status.tell("the last");
+        let told = told.lock().unwrap();
+        assert_eq!((told.len(), told.last().unwrap().as_str()), (12, "STATUS=the last"), "{told:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nobody_listens_it_is_never_due() {
+        let mut status = Status::new(Notifier::silent());
+        status.changed();
+        assert!(tokio::time::timeout(Duration::from_secs(1000), status.due()).await.is_err());
+    }
+}

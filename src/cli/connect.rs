@@ -98,6 +98,21 @@ impl Services {
         }
     }
 
+    /// The names of all queues and pools, or of the one that was chosen.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] where there is none.
+    pub(super) fn brokers(&self) -> Result<Vec<String>, CliError> {
+        match (&self.route, &self.chosen) {
+            (Route::Local(settings), None) => {
+                let lists = settings.services.iter().filter(|(_, service)| service.lists().is_some());
+                let names: Vec<String> = lists.map(|(name, _)| name.clone()).collect();
+                if names.is_empty() { self.of_kind(&[Kind::Queue, Kind::Pool]).map(|name| vec![name]) } else { Ok(names) }
+            }
+            _ => self.of_kind(&[Kind::Queue, Kind::Pool]).map(|name| vec![name]),
+        }
+    }
+
     /// Asks `service` for `cmd` with `args`, and returns its result, `null` where it has none.
     ///
     /// # Errors

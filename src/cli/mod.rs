@@ -19,6 +19,7 @@ mod connect;
 mod r#do;
 mod error;
 mod list;
+mod logs;
 mod man;
 mod modules;
 mod mv;
@@ -29,6 +30,7 @@ mod rm;
 mod send;
 mod set_bg;
 mod settings;
+mod status;
 mod tell;
 
 use std::io::{self, Write};
@@ -110,6 +112,10 @@ enum Verb {
     Send(send::Arguments),
     /// Say something to the service `nlp`, and print its answer
     Do(r#do::Arguments),
+    /// Show what queues and pools do, and what each module uses
+    Status(status::Arguments),
+    /// Show one module's whole life from the journal
+    Logs(logs::Arguments),
     /// Say what is wrong with the settings
     Check(check::Arguments),
     /// Print the settings as they are in effect
@@ -159,6 +165,8 @@ impl Verb {
             Self::Ask(arguments) => arguments.run(shell).await,
             Self::Send(arguments) => arguments.run(shell).await,
             Self::Do(arguments) => arguments.run(shell).await,
+            Self::Status(arguments) => arguments.run(shell).await,
+            Self::Logs(arguments) => arguments.run(shell).await,
             Self::Check(arguments) => arguments.run(shell),
             Self::Settings(arguments) => arguments.run(shell),
             Self::Completions(arguments) => arguments.run(shell),

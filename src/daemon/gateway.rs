@@ -77,7 +77,9 @@ impl Running {
         let address = port.map(|port| SocketAddr::new(settings.gateway.address, *port));
         let listeners = match (given, address) {
             (Some(given), address) => {
-                sockets::compare("gateway", &given, address.as_slice(), &format!("ports.{GATEWAY_PORT}"), file);
+                let expected = address.map(sockets::at);
+                let expected = expected.as_ref().map_or(&[][..], |expected| expected);
+                sockets::compare("gateway", &given, expected, &format!("ports.{GATEWAY_PORT}"), file);
                 given
             }
             (None, Some(address)) => bind(address).await.map_err(|error| format!("gateway: {error}"))?,

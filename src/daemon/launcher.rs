@@ -1,8 +1,10 @@
 //! `shmooze-launcher`: the only program of the family that needs any privilege.
 
+use std::convert::Infallible;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::unistd::geteuid;
 use tokio::net::{UnixListener, UnixStream};
@@ -12,8 +14,10 @@ use super::{HouseOptions, Options, Signals, on_reload};
 use crate::launcher;
 use crate::scope::{Scopes, State};
 use crate::service::{Listeners, Notifiers, activated};
-use crate::settings::{self, Place, Settings};
+use crate::settings::{self, Place, Service, Settings};
 
+/// What the end may take beyond that of modules.
+const GRACE: Duration = Duration::from_secs(5);
 /// As whom the brokers of a package run.
 const BROKERS: &str = "shmooze";
 /// Who may connect to a socket that this program makes itself: its own user.
@@ -95,15 +99,24 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
         local.set_settings(Arc::clone(settings));
         Ok(Vec::new())
     });
+    let mut heartbeat = notifier.heartbeat();
+    let stopping = async {
+        signals.shutdown.cancelled().await;
+        notifier.stopping(longest_stop(&settings));
+        std::future::pending::<Infallible>().await
+    };
     tokio::select! {
-        () = async { while serving.join_next().await.is_some() {} } => {}
+        biased;
+        // Said before it is over.
+        never = stopping => match never {},
+        () = heartbeat.during(async { while serving.join_next().await.is_some() {} }) => {}
         never = reloading => match never {},
     }
     if let Some(path) = made {
         let _ = std::fs::remove_file(path);
     }
     if !house.lasting {
-        end_all(house.scopes.as_ref()).await;
+        heartbeat.during(end_all(house.scopes.as_ref())).await;
     }
     Ok(())
 }
@@ -116,6 +129,16 @@ fn keep(settings: &Settings) {
         Ok(false) => {}
         Err(error) => tracing::debug!("the settings could not be kept in {}: {error}", place.copy.display()),
     }
+}
+
+/// How long the end may take at most, that of modules which do not live on included.
+fn longest_stop(settings: &Settings) -> Duration {
+    let types = settings
+        .services
+        .values()
+        .filter_map(Service::lists)
+        .flat_map(|lists| lists.modules.values().chain(lists.backgrounds.values()));
+    types.map(|module_type| module_type.timeouts.terminate).max().unwrap_or_default() + GRACE
 }
 
 /// The ids of those who may ask.

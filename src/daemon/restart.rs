@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn what_is_not() {
-        let cases: [(fn(&mut Value), &str); 10] = [
+        type Change = fn(&mut Value);
+        let cases: [(Change, &str); 10] = [
             (|value| value["ports"]["queue"] = json!(7), "ports.queue is 7 now; it stays where it is until it is restarted"),
             (|value| value["ports"]["wsgi"] = json!(8), "ports.wsgi is 8 now; it stays where it is until it is restarted"),
             (

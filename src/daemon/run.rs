@@ -1,5 +1,6 @@
 //! `shmooze-run`: the whole family in one foreground process.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +62,9 @@ pub async fn main(options: &Options, house: HouseOptions) -> Result<(), String> 
         tasks.spawn(apps::keep(name.clone(), launcher.clone(), Arc::clone(&house.scopes), signals.shutdown.clone()));
     }
     if let Some(gateway) = gateway {
-        println!("{} is open at {}", settings.name.as_deref().unwrap_or("shmooze"), gateway.url());
+        // Nobody may be there to read it.
+        let name = settings.name.as_deref().unwrap_or("shmooze");
+        let _ = writeln!(std::io::stdout(), "{name} is open at {}", gateway.url());
         tasks.spawn(gateway.until(signals.shutdown.clone()));
     }
     tasks.close();

@@ -10,6 +10,16 @@ pub(super) fn loopback(port: u16) -> [SocketAddr; 2] {
     [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
 }
 
+/// Where one is that the settings give `address`: what it means in the one protocol it means in the other.
+pub(super) fn at(address: SocketAddr) -> [SocketAddr; 2] {
+    let (ip, port) = (address.ip(), address.port());
+    match ip {
+        _ if ip.is_loopback() => loopback(port),
+        _ if ip.is_unspecified() => [(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()],
+        _ => [address; 2],
+    }
+}
+
 /// Warns where the sockets given to `name` are not those that `key` of the settings `file` means, of which `expected` are
 /// all that count. Unix sockets differ from nothing.
 pub(super) fn compare(name: &str, given: &Listeners, expected: &[SocketAddr], key: &str, file: &Path) {
@@ -87,6 +97,16 @@ mod tests {
             said(&[&here], &[]).await.unwrap(),
             format!("queue serves {here}, as the service manager has it, while x.json has no ports.queue")
         );
+    }
+
+    #[test]
+    fn what_an_address_means() {
+        let meant = |address: &str| at(address.parse().unwrap()).map(|address| address.to_string());
+        for loopback in ["127.0.0.1:1", "[::1]:1"] {
+            assert_eq!(meant(loopback), ["127.0.0.1:1", "[::1]:1"]);
+        }
+        assert_eq!(meant("0.0.0.0:1"), ["0.0.0.0:1", "[::]:1"]);
+        assert_eq!(meant("192.0.2.1:1"), ["192.0.2.1:1"; 2]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 
 use tracing::field::Field;
+use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -31,7 +32,9 @@ pub fn start() {
     if is_journal()
         && let Ok(journal) = tracing_journald::layer()
     {
-        registry.with(journal.with_field_prefix(None)).init();
+        // Nothing of what is ordinary is worth a notice (syslog(3)).
+        let priorities = PriorityMappings { info: Priority::Informational, debug: Priority::Debug, ..PriorityMappings::new() };
+        registry.with(journal.with_field_prefix(None).with_priority_mappings(priorities)).init();
         return;
     }
     let terminal = std::io::stderr().is_terminal();
@@ -41,6 +44,8 @@ pub fn start() {
         _ => Ok(()),
     });
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr).fmt_fields(words);
+    // Nobody may be there to read it any more, which must not end the program.
+    let lines = lines.log_internal_errors(false);
     if terminal {
         registry.with(lines.with_ansi(true)).init();
     } else {

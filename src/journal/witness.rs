@@ -51,11 +51,12 @@ macro_rules! tell {
 impl Witness {
     /// Of this module.
     #[must_use]
-    pub const fn new(service: Arc<str>, uid: Uid, type_name: Arc<str>) -> Self {
-        Self { service, uid, type_name }
+    pub fn new(service: impl Into<Arc<str>>, uid: Uid, type_name: impl Into<Arc<str>>) -> Self {
+        Self { service: service.into(), uid, type_name: type_name.into() }
     }
 
-    /// Its program is executed, in the scope of this name where it has one.
+    /// Its program is about to be executed, in the scope of this name where it has one. Told by whoever holds it, so that it
+    /// stands before what the program says itself.
     pub fn launched(&self, pid: u32, scope: Option<&str>) {
         let (module, type_name) = (self.uid.short(), &self.type_name);
         match scope {

@@ -37,12 +37,13 @@ pub use task::{Birth, spawn};
 
 pub use crate::scope::Reached;
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::Order;
+use crate::engine::{Order, Told};
 use crate::journal::Witness;
 use crate::protocol::{ProtocolError, Raw, Response, Uid};
 
@@ -96,6 +97,23 @@ pub(crate) struct Tell {
     pub(crate) answer: oneshot::Sender<Result<Response, ProtocolError>>,
 }
 
+/// Where a module runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// The main process.
+    pub pid: u32,
+    /// The directory of its scope's control group, where it has a scope.
+    pub cgroup: Option<PathBuf>,
+}
+
+impl Process {
+    /// Name of the scope, where it has one.
+    #[must_use]
+    pub fn scope(&self) -> Option<&str> {
+        self.cgroup.as_ref()?.file_name()?.to_str().filter(|name| name.ends_with(".scope"))
+    }
+}
+
 /// How the broker reaches a module.
 #[derive(Debug, Clone)]
 pub struct Handle {
@@ -105,6 +123,8 @@ pub struct Handle {
     added: SystemTime,
     parameters: Arc<Parameters>,
     witness: Witness,
+    process: Arc<OnceLock<Process>>,
+    told: Arc<Mutex<(Told, SystemTime)>>,
     direct: mpsc::Sender<Direct>,
     tells: mpsc::Sender<Tell>,
 }
@@ -126,6 +146,21 @@ impl Handle {
     #[must_use]
     pub const fn is_background(&self) -> bool {
         self.background
+    }
+
+    /// Its process, once it is launched.
+    #[must_use]
+    pub fn process(&self) -> Option<&Process> {
+        self.process.get()
+    }
+
+    /// Since when it is told what it is told now.
+    pub(crate) fn told_since(&self, told: Told) -> SystemTime {
+        let mut last = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 != told {
+            *last = (told, SystemTime::now());
+        }
+        last.1
     }
 
     /// Who tells the journal of it.

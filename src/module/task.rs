@@ -1,6 +1,6 @@
 //! The task of one module, from its launch to the end of its last process.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -8,7 +8,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::conversation::Conversation;
 use super::door::Door;
 use super::ports::{Ports, Streams};
-use super::{Cause, Direct, Ending, Event, Handle, Parameters, Reached, Tell};
+use super::{Cause, Direct, Ending, Event, Handle, Parameters, Process, Reached, Tell};
+use crate::engine::Told;
 use crate::journal::Witness;
 use crate::launcher::{Launch, LaunchError, Launcher, TypeName};
 use crate::protocol::{ProtocolError, Raw, Uid};
@@ -50,6 +51,7 @@ pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, events: 
     let (tells, told) = mpsc::channel(TELL_CAPACITY);
     let parameters = Arc::new(Parameters::default());
     let witness = Witness::new(Arc::clone(&birth.service), birth.uid, Arc::clone(&birth.type_name));
+    let process = Arc::default();
     let handle = Handle {
         uid: birth.uid,
         type_name: Arc::clone(&birth.type_name),
@@ -57,10 +59,12 @@ pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, events: 
         added: std::time::SystemTime::now(),
         parameters: Arc::clone(&parameters),
         witness: witness.clone(),
+        process: Arc::clone(&process),
+        told: Arc::new(Mutex::new((Told::Nothing, std::time::SystemTime::now()))),
         direct,
         tells,
     };
-    let task = Task { birth, launcher, record, events, parameters, witness, directed };
+    let task = Task { birth, launcher, record, events, parameters, witness, process, directed };
     tokio::spawn(task.live(told));
     handle
 }
@@ -72,6 +76,7 @@ struct Task {
     events: mpsc::Sender<Event>,
     parameters: Arc<Parameters>,
     witness: Witness,
+    process: Arc<OnceLock<Process>>,
     directed: mpsc::Receiver<Direct>,
 }
 
@@ -139,7 +144,8 @@ impl Task {
                 return Err(NotStarted { launched: Some(launched), ..not_started(ProtocolError::NotConnected) });
             }
         };
-        self.witness.launched(launched.pid, launched.scope());
+        // Set here alone.
+        let _ = self.process.set(Process { pid: launched.pid, cgroup: launched.cgroup.clone() });
         let door = Arc::new(Door::new(self.birth.uid, self.witness.clone(), &launched));
         let mut state = launched.state.clone();
         // A program that ended well may have left a daemon that connects yet; one that failed has not.

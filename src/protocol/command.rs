@@ -38,6 +38,8 @@ pub enum Verb {
     AskBackground,
     /// `history`
     History,
+    /// `status`
+    Status,
 }
 
 impl Verb {
@@ -59,6 +61,7 @@ impl Verb {
             "tell_background" => Self::TellBackground,
             "ask_background" => Self::AskBackground,
             "history" => Self::History,
+            "status" => Self::Status,
             _ => return None,
         })
     }
@@ -81,6 +84,7 @@ impl Verb {
             Self::TellBackground => "tell_background",
             Self::AskBackground => "ask_background",
             Self::History => "history",
+            Self::Status => "status",
         }
     }
 
@@ -93,7 +97,7 @@ impl Verb {
     /// The names of the arguments that it takes.
     const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::ModulesAvailable | Self::BackgroundsAvailable => &[],
+            Self::ModulesAvailable | Self::BackgroundsAvailable | Self::Status => &[],
             Self::Queue | Self::Pool | Self::Background => &["parameters"],
             Self::Add | Self::SetBackground => &["type", "args"],
             Self::Remove | Self::Move => &["uids"],
@@ -180,6 +184,8 @@ pub enum Command<'a> {
     },
     /// Show how the last modules ended, at most this many of them.
     History(Option<usize>),
+    /// Show what the service does, and what each module uses.
+    Status,
 }
 
 impl<'a> Command<'a> {
@@ -200,6 +206,7 @@ impl<'a> Command<'a> {
         Ok(match verb {
             Verb::ModulesAvailable => Self::ModulesAvailable,
             Verb::BackgroundsAvailable => Self::BackgroundsAvailable,
+            Verb::Status => Self::Status,
             Verb::Queue | Verb::Pool => Self::List(wanted()?),
             Verb::Background => Self::Background(wanted()?),
             Verb::Add => Self::Add { type_name: as_string(required("type")?), args: module_args(args) },

@@ -19,11 +19,13 @@ mod recording;
 mod shim;
 pub(crate) mod sweep;
 mod systemd;
+mod usage;
 
 pub use process_group::ProcessGroup;
 pub use recording::{Call, Gate, Recording};
 pub use shim::{Program, User, shim_main};
 pub use systemd::{Systemd, unit_of_process};
+pub use usage::Usage;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -34,6 +36,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::journal::Witness;
 use crate::protocol::Uid;
 use crate::settings::ScopeLimit;
 
@@ -57,6 +60,12 @@ pub struct Spec {
     pub limits: Vec<ScopeLimit>,
     /// The unit that the scope ends with: stopped after it, but neither by its failure nor by its restart.
     pub part_of: Option<String>,
+}
+
+impl Spec {
+    fn witness(&self) -> Witness {
+        Witness::new(self.service.as_str(), self.uid, self.type_name.as_str())
+    }
 }
 
 /// How the main process ended.
@@ -184,14 +193,6 @@ pub struct Launched {
     pub cgroup: Option<PathBuf>,
     /// How far the scope has come.
     pub state: watch::Receiver<State>,
-}
-
-impl Launched {
-    /// Name of the scope, where it has one.
-    #[must_use]
-    pub fn scope(&self) -> Option<&str> {
-        self.cgroup.as_ref()?.file_name()?.to_str().filter(|name| name.ends_with(".scope"))
-    }
 }
 
 /// Why a house could not do what it was asked; one sentence.

@@ -14,6 +14,7 @@
 mod activation;
 mod commands;
 mod connection;
+mod datagrams;
 mod listen;
 mod notify;
 mod serve;

@@ -9,12 +9,13 @@
 //!   gateway ─╯                              WATCHDOG=1  once all have given a sign of life since the last
 //! ```
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::time::{Interval, MissedTickBehavior};
+
+use super::datagrams::Datagrams;
 
 /// Longest status told, in bytes: the manager discards a datagram over 4096 with all that is in it.
 const LONGEST_STATUS: usize = 1024;
@@ -61,21 +62,16 @@ impl Default for Notifiers {
 }
 
 impl Notifiers {
-    /// Tells the service manager where there is one (`NOTIFY_SOCKET`), else nobody.
+    /// Tells the service manager where there is one (`NOTIFY_SOCKET`), else nobody. Nothing here ever waits for it; what is
+    /// said must be said inside a tokio runtime.
     #[must_use]
     pub fn new() -> Self {
-        if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Self { shared: None };
-        }
-        let failed = AtomicBool::new(false);
-        let tell = move |message: &str| {
-            if let Err(error) = sd_notify::notify(&[NotifyState::Custom(message)])
-                && !failed.swap(true, Relaxed)
-            {
-                tracing::warn!("the service manager could not be told: {error}");
-            }
         };
-        Self::telling(tell, sd_notify::watchdog_enabled().filter(|watchdog| !watchdog.is_zero()))
+        let datagrams = Datagrams::to(name);
+        let watchdog = sd_notify::watchdog_enabled().filter(|watchdog| !watchdog.is_zero());
+        Self::telling(move |message| datagrams.send(message), watchdog)
     }
 
     /// Tells `tell`, which expects a sign of life within `watchdog`.

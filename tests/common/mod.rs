@@ -3,10 +3,11 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -33,9 +34,21 @@ pub fn tiny_path() -> String {
     program.display().to_string()
 }
 
-/// A port that nobody uses now.
+/// A port that nobody uses now, and nobody is given who asks for any: those are from another range. Each is given once.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Test programs that run at the same time begin at different places.
+    let first = u16::try_from(std::process::id() % 250).unwrap() * 80;
+    loop {
+        let port = 10_000 + (first + GIVEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        // By both protocols, as services bind them.
+        let is_free = |address: &str| {
+            TcpListener::bind((address, port)).map_or_else(|error| error.kind() != ErrorKind::AddrInUse, |_| true)
+        };
+        if is_free("127.0.0.1") && is_free("::1") {
+            return port;
+        }
+    }
 }
 
 /// Module types that the tests use, with time-outs that do not keep them waiting.
@@ -82,6 +95,13 @@ impl World {
         let path = folder.path().join("settings.json");
         std::fs::write(&path, serde_json::to_vec_pretty(&settings).unwrap()).unwrap();
         Self { folder, settings: path, queue, pool, gateway }
+    }
+
+    /// Writes the settings file anew.
+    pub fn change(&self, change: impl FnOnce(&mut Value)) {
+        let mut settings = serde_json::from_slice(&std::fs::read(&self.settings).unwrap()).unwrap();
+        change(&mut settings);
+        std::fs::write(&self.settings, serde_json::to_vec_pretty(&settings).unwrap()).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -162,6 +182,12 @@ impl Daemon {
     pub fn terminate(mut self) -> ExitStatus {
         self.signal(nix::sys::signal::Signal::SIGTERM);
         self.wait()
+    }
+
+    /// Waits for the end, and answers what of the log was not read yet.
+    pub fn end(mut self) -> (ExitStatus, String) {
+        let status = self.wait();
+        (status, self.log.iter().map(|line| line + "\n").collect())
     }
 
     pub fn wait(&mut self) -> ExitStatus {

@@ -17,6 +17,7 @@ pub async fn within<T>(future: impl Future<Output = T>) -> T {
 }
 
 pub struct Rig {
+    pub gateway: Gateway,
     pub address: SocketAddr,
     pub shutdown: CancellationToken,
     pub served: JoinHandle<()>,
@@ -27,8 +28,9 @@ impl Rig {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let served = tokio::spawn(Gateway::new(configuration).serve(listener, shutdown.clone()));
-        Self { address, shutdown, served }
+        let gateway = Gateway::new(configuration);
+        let served = tokio::spawn(gateway.clone().serve(listener, shutdown.clone()));
+        Self { gateway, address, shutdown, served }
     }
 
     pub fn connect(&self) -> impl Future<Output = Http> + use<> {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use shmooze_test_machine::Machine;
 
-use super::host::{add, eventually, is_active, property, scopes, settings, shmz};
+use super::host::{add, ending, eventually, is_active, property, scopes, settings, shmz};
 
 pub fn on_demand(machine: &Machine) {
     machine.run(&["systemctl", "start", "shmooze.target"]).success();
@@ -69,6 +69,67 @@ pub fn status(machine: &Machine) {
     assert_eq!(text("shmooze-queue"), format!("playing tiny {}, 1 waiting", &uid[..8]));
     assert_eq!(text("shmooze-pool"), "1 module");
     println!("{}", machine.run(&["systemctl", "--no-pager", "status", "shmooze-queue"]).text());
+    let status = shmz(machine, &["status"]);
+    println!("{status}");
+    assert!(status.contains(&format!("queue: playing tiny {}, 1 waiting\n#  UID", &uid[..8])), "{status}");
+    let report: Value = serde_json::from_str(&shmz(machine, &["--json", "--service", "queue", "status"])).unwrap();
+    let module = &report["queue"][0];
+    assert_eq!(module["scope"], format!("shmooze-queue-tiny-{uid}.scope"));
+    assert!(module["memory"].as_u64() > Some(0) && module["tasks"] == 1, "{report}");
+}
+
+pub fn journal(machine: &Machine) {
+    machine.run(&["systemctl", "start", "shmooze.target"]).success();
+    let uid = add(machine, "queue", "says");
+    let other = add(machine, "queue", "tiny");
+    shmz(machine, &["mv", &other]);
+    shmz(machine, &["rm", &uid]);
+    ending(machine, "queue", &uid);
+    let events = || -> Vec<Value> {
+        let entries = machine.journal(&["-o", "json", &format!("SHMOOZE_UID={uid}")]);
+        entries.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    eventually("all of it is told", || events().len() >= 4);
+    let events = events();
+    let names: Vec<&str> = events.iter().map(|entry| entry["SHMOOZE_EVENT"].as_str().unwrap()).collect();
+    assert_eq!(names, ["launched", "playing", "suspended", "ended"]);
+    for entry in &events {
+        assert_eq!((&entry["SHMOOZE_SERVICE"], &entry["SHMOOZE_TYPE"]), (&json!("queue"), &json!("says")));
+        let program = if entry["SHMOOZE_EVENT"] == "launched" { "shmooze-launcher" } else { "shmooze-queue" };
+        let unit = format!("{program}.service");
+        assert_eq!((&entry["_SYSTEMD_UNIT"], &entry["SYSLOG_IDENTIFIER"]), (&json!(unit), &json!(program)));
+    }
+    let ended = &events[3];
+    assert_eq!(
+        (&ended["EXIT_CODE"], &ended["EXIT_STATUS"], &ended["SHMOOZE_REACHED"]),
+        (&json!("exited"), &json!("0"), &json!("exit"))
+    );
+    assert_eq!((&ended["PRIORITY"], &ended["SHMOOZE_CAUSE"]), (&json!("6"), &json!("removed")));
+    let explained = machine.journal(&["--catalog", &format!("SHMOOZE_UID={uid}"), "SHMOOZE_EVENT=ended"]);
+    assert!(explained.contains(&format!("Module {uid} of queue has ended")), "{explained}");
+
+    // One command shows what happened to it and what it said, in order.
+    let life = shmz(machine, &["logs", &uid[..13]]);
+    println!("{life}");
+    let at = |text: &str| life.find(text).unwrap_or_else(|| panic!("{text} is missing in\n{life}"));
+    assert!(at("is launched as process") < at("hello from the module"), "{life}");
+    assert!(
+        at("hello from the module") < at("plays") && at("plays") < at("is suspended") && at("is suspended") < at("removed"),
+        "{life}"
+    );
+    assert!(!life.contains(&other[..8]), "{life}");
+    let unknown = machine.run(&["shmz", "logs", "00000000"]);
+    assert_eq!((unknown.status, unknown.text()), (1, String::new()), "{}", unknown.errors());
+
+    let mut following = machine.command(&["shmz", "logs", "--follow", &other]).spawn();
+    let mut seen = String::new();
+    while !seen.contains("plays") {
+        seen = following.line(Duration::from_secs(30)).unwrap();
+    }
+    shmz(machine, &["rm", &other]);
+    while !seen.contains("removed") {
+        seen = following.line(Duration::from_secs(30)).unwrap();
+    }
 }
 
 pub fn reload(machine: &Machine) {

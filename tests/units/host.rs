@@ -19,7 +19,9 @@ pub fn install(machine: &Machine) {
     machine.copy_in(units.join("user"), "/etc/systemd/user");
     machine.copy_in(units.join("shmooze.sysusers"), "/usr/lib/sysusers.d/shmooze.conf");
     machine.write("/etc/shmooze/settings.json", settings().to_string());
+    machine.copy_in(units.join("shmooze.catalog"), "/usr/lib/systemd/catalog/shmooze.catalog");
     machine.run(&["systemd-sysusers"]).success();
+    machine.run(&["journalctl", "--update-catalog"]).success();
     machine.run(&["systemctl", "daemon-reload"]).success();
 }
 

@@ -97,6 +97,7 @@ async fn start(house: &House, mut spec: Spec, place: &Place, ear: &mut Ear) -> R
         if !cgroup.is_of_unit(&place.unit) {
             return Err(ScopeError::System(format!("systemd did not put the module's process into {}", place.unit)));
         }
+        spec.witness().launched(held.pid, Some(&place.unit));
         let released = timeout(RELEASE_DEADLINE, held.release(&spec.program)).await;
         released.unwrap_or_else(|_| Err(ScopeError::System("the module's program takes too long to begin".to_owned())))?;
         Ok(cgroup)

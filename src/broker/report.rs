@@ -1,0 +1,56 @@
+//! The answer to `status`: what a service does, and what each of its modules uses.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::history::seconds;
+use super::{Item, Kind, Snapshot, status};
+use crate::engine::Told;
+use crate::module::Handle;
+use crate::protocol::Response;
+use crate::scope::Usage;
+
+/// Reads what every module of the snapshot uses. Costs some file reads for each: not for a thread that others wait for.
+pub(super) fn report(service: &str, kind: Kind, snapshot: &Snapshot) -> Response {
+    let list: Vec<Value> = snapshot.list().iter().map(module).collect();
+    let plays = |item: &&Item| item.told == Told::Play;
+    let playing = snapshot.list().iter().chain(snapshot.background()).find(plays);
+    let mut report = json!({
+        "service": service,
+        "kind": kind.name(),
+        "revision": snapshot.revision(),
+        "text": status::describe(kind, snapshot),
+    });
+    if kind == Kind::Queue {
+        report["playing"] = json!(playing.map(|item| item.module.uid()));
+        report["background"] = json!(snapshot.background().map(module));
+    }
+    report[kind.name()] = Value::Array(list);
+    Response::of(&report)
+}
+
+fn module(item: &Item) -> Value {
+    let module: &Arc<Handle> = &item.module;
+    let process = module.process();
+    let usage = process.and_then(|process| match &process.cgroup {
+        Some(cgroup) => Usage::of_cgroup(cgroup),
+        None => Usage::of_process(process.pid),
+    });
+    json!({
+        "uid": module.uid(),
+        "type": module.type_name(),
+        "state": match item.told {
+            Told::Play => "playing",
+            Told::Suspend => "suspended",
+            Told::Nothing => "waiting",
+        },
+        "since": seconds(item.since),
+        "added": seconds(module.added()),
+        "pid": process.map(|process| process.pid),
+        "scope": process.and_then(|process| process.scope()),
+        "memory": usage.map(|usage| usage.memory),
+        "cpu": usage.map(|usage| usage.cpu.as_secs_f64()),
+        "tasks": usage.map(|usage| usage.tasks),
+    })
+}
