@@ -32,6 +32,23 @@ pub(crate) fn escape(text: &str, kept: &str, room: usize) -> String {
     escaped
 }
 
+/// The text that [`escape`] made this of; `None` where it made it of none.
+pub(crate) fn unescape(text: &str) -> Option<String> {
+    decode(text, "\\x")
+}
+
+/// Turns each `mark` and the two hexadecimal digits after it into the byte that they stand for.
+pub(crate) fn decode(text: &str, mark: &str) -> Option<String> {
+    let mut pieces = text.split(mark);
+    let mut decoded = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        let (digits, rest) = piece.split_at_checked(2)?;
+        decoded.push(u8::from_str_radix(digits, 16).ok()?);
+        decoded.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(decoded).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +58,7 @@ mod tests {
         assert_eq!(of_service("queue"), "shmooze-queue");
         // As `systemd-escape my-queue_2` writes it.
         assert_eq!(of_service("my-queue_2"), r"shmooze-my\x2dqueue_2");
+        assert_eq!(unescape(r"my\x2dqueue_2").as_deref(), Some("my-queue_2"));
     }
 
     #[test]

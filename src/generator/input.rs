@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Surroundings, Variables};
-use crate::settings::{Fallback, Place, Settings, below, is_missing};
+use crate::settings::{Fallback, Place, Settings, SettingsError, below, is_missing};
 
 /// More than so many problems of one file are counted and not told one by one: the kernel takes ten messages of a program in
 /// five seconds.
@@ -19,10 +19,12 @@ pub enum Input {
     Good(Box<Settings>, Place),
     /// The file is at fault.
     Broken {
-        /// The settings in force in its place, where there are any.
-        last_good: Option<Box<Settings>>,
-        /// What is wrong, and what is in force; one sentence each.
-        sentences: Vec<String>,
+        /// Where file and copy are.
+        place: Place,
+        /// What is wrong.
+        error: SettingsError,
+        /// What is in force in its place.
+        fallback: Fallback,
     },
 }
 
@@ -34,28 +36,29 @@ impl Input {
         let places = surroundings.manager.places(variables);
         let Some(place) = places.into_iter().find(|place| is_there(&below(root, &place.file))) else { return Self::Missing };
         let known = surroundings.manager.variables(variables);
-        let error = match Settings::read_file(&below(root, &place.file), &place.file, &known) {
-            Ok(settings) => return Self::Good(Box::new(settings), place),
-            Err(error) => error,
-        };
-        let mut sentences: Vec<String> = error.problems.iter().take(MOST_PROBLEMS).map(ToString::to_string).collect();
-        match error.problems.len().saturating_sub(MOST_PROBLEMS) {
-            0 => {}
-            1 => sentences.push("There is one more problem: see shmz check.".to_owned()),
-            more => sentences.push(format!("There are {more} more problems: see shmz check.")),
+        match Settings::read_file(&below(root, &place.file), &place.file, &known) {
+            Ok(settings) => Self::Good(Box::new(settings), place),
+            Err(error) => {
+                let fallback = place.fallback_in(root, &known);
+                Self::Broken { place, error, fallback }
+            }
         }
-        let last_good = match place.fallback_in(root, &known) {
-            Fallback::Good(settings) => {
-                sentences.push(format!("The settings that were good last stay in force ({}).", place.copy.display()));
-                Some(settings)
-            }
-            Fallback::None(reason) => {
-                sentences.push(format!("{reason} So no service of {} has units.", place.file.display()));
-                None
-            }
-        };
-        Self::Broken { last_good, sentences }
     }
+}
+
+/// What is to be said of a file at fault: its first problems, and what is in force.
+pub(super) fn sentences(place: &Place, error: &SettingsError, fallback: &Fallback) -> Vec<String> {
+    let mut sentences: Vec<String> = error.problems.iter().take(MOST_PROBLEMS).map(ToString::to_string).collect();
+    match error.problems.len().saturating_sub(MOST_PROBLEMS) {
+        0 => {}
+        1 => sentences.push("There is one more problem: see shmz check.".to_owned()),
+        more => sentences.push(format!("There are {more} more problems: see shmz check.")),
+    }
+    sentences.push(match fallback {
+        Fallback::Good(_) => format!("The settings that were good last stay in force ({}).", place.copy.display()),
+        Fallback::None(reason) => format!("{reason} So no service of {} has units.", place.file.display()),
+    });
+    sentences
 }
 
 /// Whether anything is there, though it may not be readable.

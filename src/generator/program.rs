@@ -5,8 +5,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::input::sentences;
 use super::log::{Level, say};
 use super::{Generated, Input, Manager, Surroundings, generate};
+use crate::settings::Fallback;
 
 /// Below which the files of the machine are, for tests.
 const ROOT_VARIABLE: &str = "SHMOOZE_GENERATOR_ROOT";
@@ -42,11 +44,11 @@ fn run(folder: &Path, root: &Path) {
         // As after the package was removed.
         Input::Missing => return,
         Input::Good(settings, _) => settings,
-        Input::Broken { last_good, sentences } => {
-            for sentence in sentences {
+        Input::Broken { place, error, fallback } => {
+            for sentence in sentences(&place, &error, &fallback) {
                 say(root, Level::Error, &sentence);
             }
-            let Some(settings) = last_good else { return };
+            let Fallback::Good(settings) = fallback else { return };
             settings
         }
     };

@@ -13,7 +13,7 @@
 use std::fmt::Write as _;
 
 use crate::protocol::Uid;
-use crate::unit_name::{LONGEST, PREFIX, escape};
+use crate::unit_name::{LONGEST, PREFIX, decode, escape, unescape};
 
 const SUFFIX: &str = ".scope";
 /// Characters of an identifier.
@@ -77,22 +77,6 @@ pub(super) fn unit_of_object_path(path: &str) -> Option<String> {
 }
 
 const UNITS: &str = "/org/freedesktop/systemd1/unit/";
-
-fn unescape(text: &str) -> Option<String> {
-    decode(text, "\\x")
-}
-
-/// Turns each `mark` and the two hexadecimal digits after it into the byte that they stand for.
-fn decode(text: &str, mark: &str) -> Option<String> {
-    let mut pieces = text.split(mark);
-    let mut decoded = pieces.next()?.as_bytes().to_vec();
-    for piece in pieces {
-        let (digits, rest) = piece.split_at_checked(2)?;
-        decoded.push(u8::from_str_radix(digits, 16).ok()?);
-        decoded.extend_from_slice(rest.as_bytes());
-    }
-    String::from_utf8(decoded).ok()
-}
 
 #[cfg(test)]
 mod tests {
