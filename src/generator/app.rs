@@ -1,8 +1,8 @@
 //! The service of an application's own program.
 //!
-//! systemd passes the words of the settings as they are. What it cannot express itself is left to programs that every machine
-//! has and that execute the program in their own place: `sh` for a program that is searched in a `PATH` of its own or named
-//! relative to its folder, `env` for variables whose names are none to systemd.
+//! systemd passes the words of the settings as they are. What it cannot express itself is left to `env` (coreutils), which executes
+//! the program in its own place: a program that is searched in a `PATH` of its own or named relative to its folder, a folder that
+//! does not fit a line, and variables whose names are none to systemd.
 
 use std::path::Path;
 
@@ -19,9 +19,10 @@ const DEFAULT_USER: &str = "shmooze-module";
 /// The variable that tells a program which service it is.
 const SERVICE_VARIABLE: &str = "SHMOOZE_SERVICE";
 
-/// Replaces `sh` by the program that is its first word, in the folder that is its second or where it is.
-const EXECUTE: &str = r#"exec -- "$0" "$@""#;
-const EXECUTE_IN: &str = r#"cd -- "$1" && shift && exec -- "$0" "$@""#;
+/// Executes a program after it has gone to a folder and set variables.
+const ENV: &str = "/usr/bin/env";
+/// What stands before a program that `env` would take for one more variable: it changes nothing and executes it.
+const NICE: [&str; 4] = ["/usr/bin/nice", "-n", "0", "--"];
 
 /// How long after its end it is started again: from one second to thirty, as `shmooze-run` has it.
 const GROWING_DELAY: &str = "RestartSec=1\nRestartSteps=5\nRestartMaxDelaySec=30\n";
@@ -83,24 +84,19 @@ fn command_lines(settings: &Settings, name: &str, process: &Process) -> String {
     let (plain, odd): (Vec<_>, Vec<_>) = own.chain(given).partition(|(name, _)| is_variable(name));
     let directory = process.working_directory.as_deref();
     let directory_line = directory.and_then(directory_value);
-    let mut words = Vec::new();
-    if !odd.is_empty() {
-        words.extend(["/usr/bin/env".to_owned(), "--".to_owned()]);
-        words.extend(odd.iter().map(|(name, value)| format!("{name}={value}")));
-    }
+    let far = directory.filter(|_| directory_line.is_none()).map(|directory| directory.display().to_string());
     let program = process.command.first().map_or("", String::as_str);
-    let needs_directory = directory.is_some() && directory_line.is_none();
-    // To `env` a program with this in it is one more variable.
-    let is_executable = is_executable(program, process) && (odd.is_empty() || !program.contains('='));
-    if needs_directory || !is_executable {
-        words.extend(["/bin/sh".to_owned(), "-c".to_owned()]);
-        words.push(if needs_directory { EXECUTE_IN } else { EXECUTE }.to_owned());
-        words.push(program.to_owned());
-        words.extend(directory.filter(|_| needs_directory).map(|directory| directory.display().to_string()));
-        words.extend_from_slice(process.command.get(1..).unwrap_or_default());
-    } else {
-        words.extend_from_slice(&process.command);
+    let mut words: Vec<String> = Vec::new();
+    if far.is_some() || !odd.is_empty() || !is_executable(program, process) {
+        words.push(ENV.to_owned());
+        words.extend(far.into_iter().flat_map(|directory| ["-C".to_owned(), directory]));
+        words.push("--".to_owned());
+        words.extend(odd.iter().map(|(name, value)| format!("{name}={value}")));
+        if program.contains('=') {
+            words.extend(NICE.map(str::to_owned));
+        }
     }
+    words.extend_from_slice(&process.command);
     // The prefix leaves every $ as it is.
     words[0].insert(0, ':');
     let words: Vec<String> = words.iter().map(|word| quote::word(word)).collect();
