@@ -7,6 +7,7 @@
 //! Programs of one's own are built on [`settings`], [`service`] (a JSON-line service with a table of commands),
 //! [`client`] and [`module::guest`] (the module's side of its two streams).
 
+pub mod apply;
 pub mod broker;
 pub mod cli;
 pub mod client;
@@ -14,6 +15,7 @@ pub mod daemon;
 mod deadline;
 pub mod engine;
 pub mod gateway;
+pub mod generator;
 pub mod journal;
 pub mod launcher;
 mod loopback;
@@ -24,3 +26,4 @@ pub mod record;
 pub mod scope;
 pub mod service;
 pub mod settings;
+mod unit_name;

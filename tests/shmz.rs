@@ -471,6 +471,15 @@ fn check_prints_every_problem() {
     let did = run(&["check", lacking.to_str().unwrap()]);
     assert_eq!((did.code, did.out.lines().count()), (1, 1), "{did:?}");
     assert!(did.out.contains("services.queue.modules.clock.process"), "{did:?}");
+    let lacking = lacking.to_str().unwrap();
+    assert_eq!(run(&["check", lacking, "--only-file"]), ran(&format!("{lacking}: ok\n"), "", 0));
+    // As units ask before a reload.
+    let reload = ["check", "--quiet", "--only-file", "--service"];
+    assert_eq!(run_with(&[&reload[..], &["queue"]].concat(), &[("SHMOOZE_SETTINGS", lacking)], ""), ran("", "", 0));
+    let did = run_with(&[&reload[..], &["pool"]].concat(), &[("SHMOOZE_SETTINGS", lacking)], "");
+    assert_eq!(did, ran(&format!("{lacking}: services has no pool.\n"), "", 1));
+    let did = run(&["check", "--quiet", bad]);
+    assert_eq!((did.code, did.out.lines().count()), (1, 2), "{did:?}");
 }
 
 #[test]

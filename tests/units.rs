@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use shmooze_test_machine::{Kind, Tests};
 
 mod units {
+    pub mod apply;
     pub mod begin;
     pub mod end;
     pub mod host;
@@ -16,7 +17,7 @@ mod units {
 }
 
 fn main() -> ExitCode {
-    use units::{begin, end, host, security, trouble, user};
+    use units::{apply, begin, end, host, security, trouble, user};
     Tests::new()
         .prepare(host::install)
         .each(Kind::CONTAINERS, "only sockets until somebody asks", begin::on_demand)
@@ -32,5 +33,11 @@ fn main() -> ExitCode {
         .each(Kind::CONTAINERS, "a stuck broker is found out", trouble::watchdog)
         .each(Kind::CONTAINERS, "modules outlive the launcher", trouble::launcher)
         .each(Kind::CONTAINERS, "in the manager of a user", user::family)
+        .each(Kind::CONTAINERS, "a boot opens the ports of the settings", apply::boot)
+        .each(Kind::CONTAINERS, "an edit is applied", apply::edit)
+        .each(Kind::CONTAINERS, "settings at fault take nothing away", apply::broken)
+        .each(Kind::CONTAINERS, "programs of the application", apply::programs)
+        .each(Kind::CONTAINERS, "words reach a program as they are", apply::words)
+        .each(Kind::CONTAINERS, "an edit is applied by a user", apply::of_a_user)
         .main()
 }

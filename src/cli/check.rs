@@ -6,13 +6,19 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{CliError, Shell};
-use crate::settings::Settings;
+use crate::settings::{Problem, Settings};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The settings file [default: that of --settings, else of SHMOOZE_SETTINGS, else /etc/shmooze/settings.json]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Leave out what this machine lacks: programs, users and directories
+    #[arg(long)]
+    only_file: bool,
+    /// Print nothing where there is nothing wrong
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -25,7 +31,7 @@ impl Arguments {
     pub(super) fn run(&self, shell: &Shell) -> Result<(), CliError> {
         let file = Settings::file_of(self.file.as_deref().or(shell.options.settings.as_deref()));
         let problems = match Settings::load(Some(&file)) {
-            Ok(settings) => settings.problems_of_machine(),
+            Ok(settings) => self.problems(&settings, shell.options.service.as_deref()),
             Err(error) => error.problems,
         };
         if shell.options.json {
@@ -34,10 +40,26 @@ impl Arguments {
             let text = serde_json::to_string(&shown).map_err(|error| CliError::Output(error.into()))?;
             shell.print(&format!("{text}\n"))?;
         } else if problems.is_empty() {
+            if self.quiet {
+                return Ok(());
+            }
             shell.print(&format!("{}: ok\n", file.display()))?;
         } else {
             shell.print(&problems.iter().map(|problem| format!("{problem}\n")).collect::<String>())?;
         }
         if problems.is_empty() { Ok(()) } else { Err(CliError::Problems) }
+    }
+
+    /// What is wrong with settings that can be read, for `service` where one is named.
+    fn problems(&self, settings: &Settings, service: Option<&str>) -> Vec<Problem> {
+        let missing = service.filter(|name| !settings.services.contains_key(*name)).map(|name| Problem {
+            path: "services".to_owned(),
+            sentence: format!("{}: services has no {name}.", settings.file.display()),
+        });
+        let mut problems: Vec<Problem> = missing.into_iter().collect();
+        if !self.only_file {
+            problems.extend(settings.problems_of_machine());
+        }
+        problems
     }
 }

@@ -15,6 +15,9 @@ pub enum CliError {
     /// `check` found problems and has printed them.
     #[error("problems")]
     Problems,
+    /// A step of `apply` failed; those before it were done.
+    #[error("{0}")]
+    Step(String),
     /// The words given, or the settings, are at fault; nothing was changed.
     #[error("{0}")]
     Usage(String),
@@ -36,7 +39,7 @@ impl CliError {
         match self {
             // Who reads only the first lines, as head(1) does, has got what it wanted.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Refused(_) | Self::Problems | Self::Output(_) => 1,
+            Self::Refused(_) | Self::Problems | Self::Step(_) | Self::Output(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
             Self::TimedOut(_) => 4,

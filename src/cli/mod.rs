@@ -10,6 +10,7 @@
 //! standard error and an exit code of its own ([`CliError`]).
 
 mod add;
+mod apply;
 mod arguments;
 mod ask;
 mod bg;
@@ -47,7 +48,7 @@ pub use error::CliError;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  the service refused, or `check` found problems
+  1  the service refused, `check` found problems, or a step of `apply` failed
   2  the words given, or the settings, are at fault; nothing was changed
   3  no service was reached, or it gave no proper answer
   4  the service did not answer in time
@@ -118,6 +119,8 @@ enum Verb {
     Logs(logs::Arguments),
     /// Say what is wrong with the settings
     Check(check::Arguments),
+    /// Have systemd go by the settings: move, start, stop and reload what they changed
+    Apply(apply::Arguments),
     /// Print the settings as they are in effect
     Settings(settings::Arguments),
     /// Print the completions for a shell
@@ -168,6 +171,7 @@ impl Verb {
             Self::Status(arguments) => arguments.run(shell).await,
             Self::Logs(arguments) => arguments.run(shell).await,
             Self::Check(arguments) => arguments.run(shell),
+            Self::Apply(arguments) => arguments.run(shell),
             Self::Settings(arguments) => arguments.run(shell),
             Self::Completions(arguments) => arguments.run(shell),
             Self::Man(arguments) => arguments.run(shell),

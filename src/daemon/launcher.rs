@@ -14,7 +14,7 @@ use super::{HouseOptions, Options, Signals, on_reload};
 use crate::launcher;
 use crate::scope::{Scopes, State};
 use crate::service::{Listeners, Notifiers, activated};
-use crate::settings::{self, Service, Settings};
+use crate::settings::{self, Place, Service, Settings};
 
 /// What the end may take beyond that of modules.
 const GRACE: Duration = Duration::from_secs(5);
@@ -51,6 +51,7 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     let given = activated().map_err(|error| error.to_string())?;
     let signals = Signals::listen().map_err(|error| error.to_string())?;
     let settings = arguments.options.load()?;
+    keep(&settings);
     let users = users(&arguments.allow)?;
     if let Some(name) = &arguments.module_user {
         settings::find_user(name).map_err(|problem| format!("--module-user {problem}"))?;
@@ -70,7 +71,9 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     let reload: launcher::Reload = {
         let (options, local) = (arguments.options.clone(), local.clone());
         Arc::new(move || {
-            local.set_settings(options.load()?);
+            let settings = options.load_again()?;
+            keep(&settings);
+            local.set_settings(settings);
             Ok(())
         })
     };
@@ -92,6 +95,7 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     notifier.ready();
     notifier.status(&format!("{} modules found", found.len()));
     let reloading = on_reload(&arguments.options, signals.hangups, &notifiers, async |settings| {
+        keep(settings);
         local.set_settings(Arc::clone(settings));
         Ok(Vec::new())
     });
@@ -115,6 +119,16 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
         heartbeat.during(end_all(house.scopes.as_ref())).await;
     }
     Ok(())
+}
+
+/// Keeps settings that are good for the day on which their file is not.
+fn keep(settings: &Settings) {
+    let Some(place) = Place::of_file(&settings.file) else { return };
+    match place.keep(settings) {
+        Ok(true) => tracing::debug!("the settings are kept in {}", place.copy.display()),
+        Ok(false) => {}
+        Err(error) => tracing::debug!("the settings could not be kept in {}: {error}", place.copy.display()),
+    }
 }
 
 /// How long the end may take at most, that of modules which do not live on included.

@@ -41,7 +41,7 @@ pub async fn on_reload(
         notifiers.reloading();
         let options = options.clone();
         // It may be on a disk that sleeps, and the users of modules in a directory that is asked over the network.
-        let loaded = tokio::task::spawn_blocking(move || options.load()).await;
+        let loaded = tokio::task::spawn_blocking(move || options.load_again()).await;
         let applied = match loaded.unwrap_or_else(|error| Err(error.to_string())) {
             Ok(settings) => apply(&settings).await,
             Err(error) => Err(error),
@@ -101,15 +101,34 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the settings, and warns of what this machine lacks for them.
+    /// Reads the settings to start with, and warns of what this machine lacks for them. Where the file of a service manager is
+    /// at fault, those that were good last are in force, as they are for the units.
     ///
     /// # Errors
     /// All that is wrong with the file, one sentence a line.
     pub fn load(&self) -> Result<Arc<Settings>, String> {
-        let settings = Settings::load(self.settings.as_deref()).map_err(|error| error.to_string())?;
+        let path = self.settings.as_deref();
+        let settings = Settings::load(path).or_else(|error| {
+            let (settings, place) = Settings::last_good(path).ok_or_else(|| error.to_string())?;
+            tracing::error!("{error}");
+            tracing::warn!("the settings that were good last are in force ({})", place.copy.display());
+            Ok::<_, String>(settings)
+        })?;
+        Ok(Self::look_at(settings))
+    }
+
+    /// Reads the settings again, and warns of what this machine lacks for them.
+    ///
+    /// # Errors
+    /// As [`Options::load`], and nothing is in force in their place but what was.
+    pub fn load_again(&self) -> Result<Arc<Settings>, String> {
+        Settings::load(self.settings.as_deref()).map(Self::look_at).map_err(|error| error.to_string())
+    }
+
+    fn look_at(settings: Settings) -> Arc<Settings> {
         for problem in settings.problems_of_machine() {
             tracing::warn!("{problem}");
         }
-        Ok(Arc::new(settings))
+        Arc::new(settings)
     }
 }

@@ -18,6 +18,7 @@ mod expand;
 mod gateway;
 mod limit;
 mod machine;
+mod place;
 mod problem;
 mod read;
 mod read_service;
@@ -25,6 +26,7 @@ mod service;
 mod suggest;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
@@ -33,13 +35,15 @@ pub use expand::expand;
 pub use gateway::Gateway;
 pub use limit::{Amount, INFINITY, Limit, LimitError, OomPolicy, Permyriad, ProcessLimit, PropertyValue, ScopeLimit};
 pub use machine::find_user;
+pub use place::{Fallback, Place};
+pub(crate) use place::{below, is_missing};
 pub use problem::{Problem, SettingsError};
 pub use service::{App, Lists, ModuleType, Process, Service, Timeouts};
 
 use gateway::{MESSAGE_BYTES, read_size};
 use problem::{JsonPath, Problems};
 use read::{Fields, Node, Reader, whole};
-use read_service::read_services;
+use read_service::{read_services, why_no_service};
 
 /// The variable of the environment that names the settings file, and holds its absolute path for modules.
 pub const FILE_VARIABLE: &str = "SHMOOZE_SETTINGS";
@@ -84,6 +88,8 @@ pub struct Settings {
     /// The whole object as it is in effect: the application's own keys, every `_path` key expanded, our defaults
     /// filled in.
     pub values: Map<String, Value>,
+    /// The text that they were read from.
+    text: Arc<str>,
     /// What the sentences call the file.
     shown_file: PathBuf,
     /// Where programs are searched: `PATH` of the environment that expanded the settings.
@@ -105,17 +111,25 @@ impl Settings {
     /// [`SettingsError`] with everything that is wrong with the file, whatever machine it is used on.
     pub fn load(path: Option<&Path>) -> Result<Self, SettingsError> {
         let file = Self::file_of(path);
+        Self::read_file(&file, &file, &|name| std::env::var(name).ok())
+    }
+
+    /// Reads what stands in the file `real` as if it stood in `file`, with the variables that `lookup` knows.
+    ///
+    /// # Errors
+    /// As for [`Settings::load`].
+    pub(crate) fn read_file(real: &Path, file: &Path, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let refuse = |what: String| {
-            let mut problems = Problems::new(&file);
+            let mut problems = Problems::new(file);
             problems.add_to_file(what);
             Err(problems.into_error())
         };
-        let bytes = match std::fs::read(&file) {
+        let bytes = match std::fs::read(real) {
             Ok(bytes) => bytes,
             Err(error) => return refuse(format!("cannot be read: {}", machine::reason(&error))),
         };
         match String::from_utf8(bytes) {
-            Ok(text) => Self::parse_with(&text, &file, &|name| std::env::var(name).ok()),
+            Ok(text) => Self::parse_with(&text, file, lookup),
             Err(error) => refuse(format!("is not UTF-8 from byte {} on", error.utf8_error().valid_up_to() + 1)),
         }
     }
@@ -150,11 +164,17 @@ impl Settings {
             _ => lookup(name),
         };
         let mut reader = Reader { problems, lookup: &own };
-        let settings = read(&mut reader, &value, &file, path);
+        let settings = read(&mut reader, &value, &file, path).map(|settings| Self { text: text.into(), ..settings });
         match settings {
             Some(settings) => reader.problems.into_result(settings),
             None => Err(reader.problems.into_error()),
         }
+    }
+
+    /// The text that they were read from.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// The settings named in `public`, as a JSON object in the order of `public`; null for one that is not there, as the
@@ -224,6 +244,7 @@ fn read(reader: &mut Reader<'_>, value: &Value, file: &Path, shown_file: &Path) 
         max_line_bytes,
         gateway,
         values,
+        text: Arc::default(),
         shown_file: shown_file.to_path_buf(),
         search_path: (reader.lookup)("PATH"),
     })
@@ -268,7 +289,9 @@ fn check_ports(reader: &mut Reader<'_>, fields: &Fields<'_>) {
         Some(_) => return,
         None => None,
     };
-    for name in services.keys().filter(|name| *name != GATEWAY_PORT && !ports.is_some_and(|ports| ports.contains_key(*name))) {
+    for name in
+        services.keys().filter(|name| why_no_service(name).is_none() && !ports.is_some_and(|ports| ports.contains_key(*name)))
+    {
         let at = JsonPath::root().key("services").key(name);
         let missing = JsonPath::root().key("ports").key(name);
         reader.problems.add(&at, format_args!("has no port: {missing} is missing"));

@@ -11,7 +11,7 @@ use serde_json::Map;
 use super::args::read_args;
 use super::read::{Fields, Node, Reader, shown};
 use super::suggest::closest;
-use super::{App, Limit, LimitError, Lists, ModuleType, Process, Service, Timeouts};
+use super::{App, GATEWAY_PORT, Limit, LimitError, Lists, ModuleType, Process, Service, Timeouts};
 
 /// How long a time-out may be, in milliseconds: up to a day.
 pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=86_400_000;
@@ -33,8 +33,8 @@ pub(super) fn read_services(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMa
     let Some(fields) = reader.object(node) else { return IndexMap::new() };
     let mut services = IndexMap::new();
     for (name, node) in fields.iter() {
-        if name == "wsgi" {
-            reader.problems.add(&node.at, "cannot be a service: \"wsgi\" in ports is the gateway's port");
+        if let Some(reason) = why_no_service(name) {
+            reader.problems.add(&node.at, format_args!("cannot be a service: {reason}"));
             continue;
         }
         if !is_service_name(name) {
@@ -46,6 +46,17 @@ pub(super) fn read_services(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMa
         }
     }
     services
+}
+
+/// Why no service may be called so, though it is a name for one; `None` where one may.
+pub(super) fn why_no_service(name: &str) -> Option<&'static str> {
+    match name {
+        GATEWAY_PORT => Some("\"wsgi\" in ports is the gateway's port"),
+        // Units and sockets would have the same name.
+        "gateway" => Some("shmooze-gateway is the gateway itself"),
+        "launcher" => Some("shmooze-launcher is what launches modules"),
+        _ => None,
+    }
 }
 
 /// Names become part of the names of units, paths and tables of the command log.

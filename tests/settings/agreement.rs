@@ -42,6 +42,7 @@ const CASES: &[(&str, &str, Verdict)] = &[
     ("/gateway/service_timeout", "1", Good), ("/gateway/idle_timeout", "0", Bad), ("/gateway/header_timeout", "86400001", Bad),
     ("/services", "{}", Good), ("/services", "[]", Bad), ("/services/queue", "null", Bad), ("/services/queue", "{}", Bad),
     ("/services/nlp", r#"{"kind": "queue"}"#, Good), ("/services/other", r#"{"kind": "queue"}"#, Beyond),
+    ("/services/gateway", r#"{"kind": "queue"}"#, Bad), ("/services/launcher", r#"{"kind": "queue"}"#, Bad),
     ("/services/wsgi", r#"{"kind": "queue"}"#, Bad), ("/services/Nlp", r#"{"kind": "queue"}"#, Bad),
     ("/services/0", r#"{"kind": "queue"}"#, Bad), ("/services/", r#"{"kind": "queue"}"#, Bad),
     ("/services/a23456789012345678901234567890123", r#"{"kind": "queue"}"#, Bad),

@@ -40,11 +40,15 @@ fn no_json() {
 
 /// A service that cannot be is not told to get a port as well.
 #[test]
-fn the_gateway_is_no_service() {
-    assert_eq!(
-        refused(r#"{"services": {"wsgi": {"kind": "queue"}}}"#, "s.json"),
-        "s.json: services.wsgi cannot be a service: \"wsgi\" in ports is the gateway's port."
-    );
+fn what_has_its_own_units_is_no_service() {
+    for (name, reason) in [
+        ("wsgi", "\"wsgi\" in ports is the gateway's port"),
+        ("gateway", "shmooze-gateway is the gateway itself"),
+        ("launcher", "shmooze-launcher is what launches modules"),
+    ] {
+        let text = format!(r#"{{"services": {{"{name}": {{"kind": "queue"}}}}}}"#);
+        assert_eq!(refused(&text, "s.json"), format!("s.json: services.{name} cannot be a service: {reason}."));
+    }
 }
 
 /// A time-out is a number, not a time span as in `RuntimeMaxSec`.

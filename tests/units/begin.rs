@@ -146,12 +146,26 @@ pub fn reload(machine: &Machine) {
     let list = shmz(machine, &["--json", "queue"]);
     assert!(list.contains(&kept), "what lives is left alone: {list}");
 
+    // Refused, whoever is asked.
     machine.write("/etc/shmooze/settings.json", "{\"ports\": 7}");
-    machine.run(&["systemctl", "reload", "shmooze-queue"]);
-    let refused = ["-u", "shmooze-queue", "-o", "cat", "-g", "the settings stay as they were"];
-    eventually("it is refused", || machine.journal(&refused).contains("ports"));
+    for service in ["queue", "launcher"] {
+        let reload = machine.run(&["systemctl", "reload", &format!("shmooze-{service}")]);
+        assert_eq!(reload.status, 1, "{service}: {reload:?}");
+        let said = machine.journal(&["-u", &format!("shmooze-{service}"), "-o", "cat"]);
+        assert!(said.contains("/etc/shmooze/settings.json: ports must be an object, not 7."), "{service}: {said}");
+        assert!(is_active(machine, &format!("shmooze-{service}")), "{service}");
+    }
+    shmz(machine, &["--url", "tcp://127.0.0.1:9420", "add", "new"]);
+    // There is nothing wrong with a file that another machine could use.
+    changed["services"]["queue"]["modules"]["lacking"] = json!({"process": ["/nowhere/x"]});
     machine.write("/etc/shmooze/settings.json", changed.to_string());
+    machine.run(&["systemctl", "reload", "shmooze-queue"]).success();
     add(machine, "queue", "new");
+    // But with one that has nothing for this service.
+    changed["services"].as_object_mut().unwrap().remove("queue");
+    machine.write("/etc/shmooze/settings.json", changed.to_string());
+    assert_eq!(machine.run(&["systemctl", "reload", "shmooze-queue"]).status, 1);
+    assert!(shmz(machine, &["--url", "tcp://127.0.0.1:9420", "--json", "queue"]).contains(&kept));
 }
 
 pub fn strangers(machine: &Machine) {

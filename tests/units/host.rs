@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 use shmooze_test_machine::Machine;
 
-const DAEMONS: [&str; 5] = ["shmooze-launcher", "shmooze-queue", "shmooze-pool", "shmooze-gateway", "shmooze-shim"];
+const PROGRAMS: [&str; 6] =
+    ["shmooze-launcher", "shmooze-queue", "shmooze-pool", "shmooze-gateway", "shmooze-shim", "shmooze-generator"];
 
 /// Puts programs, units, users and settings in their places.
 pub fn install(machine: &Machine) {
@@ -15,8 +16,12 @@ pub fn install(machine: &Machine) {
     machine.copy_in(stripped.join("libexec"), "/usr/libexec/shmooze");
     machine.copy_in(stripped.join("bin"), "/usr/local/bin");
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
-    machine.copy_in(units.join("system"), "/etc/systemd/system");
-    machine.copy_in(units.join("user"), "/etc/systemd/user");
+    machine.copy_in(units.join("system"), "/usr/lib/systemd/system");
+    machine.copy_in(units.join("user"), "/usr/lib/systemd/user");
+    for manager in ["system", "user"] {
+        let generators = format!("/usr/lib/systemd/{manager}-generators");
+        machine.copy_in(stripped.join("libexec/shmooze-generator"), &format!("{generators}/shmooze-generator"));
+    }
     machine.copy_in(units.join("shmooze.sysusers"), "/usr/lib/sysusers.d/shmooze.conf");
     machine.write("/etc/shmooze/settings.json", settings().to_string());
     machine.copy_in(units.join("shmooze.catalog"), "/usr/lib/systemd/catalog/shmooze.catalog");
@@ -37,7 +42,7 @@ fn stripped() -> &'static Path {
             let done = Command::new("strip").arg("-o").arg(&to).arg(&from).status();
             assert!(done.is_ok_and(|status| status.success()), "strip {}", from.display());
         };
-        for name in DAEMONS {
+        for name in PROGRAMS {
             strip(target.join(name), folder.join("libexec").join(name));
         }
         strip(target.join("shmz"), folder.join("bin/shmz"));

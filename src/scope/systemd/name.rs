@@ -17,12 +17,9 @@
 use std::fmt::Write as _;
 
 use crate::protocol::Uid;
+use crate::unit_name::{LONGEST, PREFIX, decode, escape, unescape};
 
-/// What the name of every unit begins with.
-const PREFIX: &str = "shmooze-";
 const SUFFIX: &str = ".scope";
-/// Bytes of the longest name that systemd takes (`UNIT_NAME_MAX`).
-const LONGEST: usize = 255;
 /// Characters of an identifier.
 const UID_LENGTH: usize = 36;
 /// What stands before the number of a scope that was made before its module.
@@ -116,40 +113,6 @@ pub(super) fn unit_of_object_path(path: &str) -> Option<String> {
 }
 
 const UNITS: &str = "/org/freedesktop/systemd1/unit/";
-
-/// As `unit_name_escape` of systemd for text that is no path; characters of `kept` stay as they are.
-fn escape(text: &str, kept: &str, room: usize) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        let before = escaped.len();
-        if byte.is_ascii_alphanumeric() || b":_.".contains(&byte) || kept.as_bytes().contains(&byte) {
-            escaped.push(byte.into());
-        } else {
-            let _ = write!(escaped, "\\x{byte:02x}");
-        }
-        if escaped.len() > room {
-            escaped.truncate(before);
-            break;
-        }
-    }
-    escaped
-}
-
-fn unescape(text: &str) -> Option<String> {
-    decode(text, "\\x")
-}
-
-/// Turns each `mark` and the two hexadecimal digits after it into the byte that they stand for.
-fn decode(text: &str, mark: &str) -> Option<String> {
-    let mut pieces = text.split(mark);
-    let mut decoded = pieces.next()?.as_bytes().to_vec();
-    for piece in pieces {
-        let (digits, rest) = piece.split_at_checked(2)?;
-        decoded.push(u8::from_str_radix(digits, 16).ok()?);
-        decoded.extend_from_slice(rest.as_bytes());
-    }
-    String::from_utf8(decoded).ok()
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,53 @@
+//! Socket and service of a queue or pool.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::template::fill;
+use super::{Manager, Surroundings, Tree, daemons, header, unit};
+use crate::settings::Settings;
+use crate::unit_name;
+
+const SYSTEM: [&str; 2] =
+    [include_str!("../../units/templates/system/broker.socket"), include_str!("../../units/templates/system/broker.service")];
+const USER: [&str; 2] =
+    [include_str!("../../units/templates/user/broker.socket"), include_str!("../../units/templates/user/broker.service")];
+
+/// Writes the units of the service `name` and has its socket wanted.
+pub(super) fn write(tree: &mut Tree, settings: &Settings, name: &str, kind: &str, port: u16, surroundings: &Surroundings) {
+    // "the queue", "the queue kitchen".
+    let title = if name == kind { kind.to_owned() } else { format!("{kind} {name}") };
+    let check = format!("--service {name}");
+    let values = [
+        ("HEADER", &*header(settings)),
+        ("KIND", kind),
+        ("LISTEN", &listen(&loopback(port, surroundings))),
+        ("NAME", name),
+        ("SETTINGS", &daemons::settings_variable(settings)),
+        ("RELOAD", &daemons::reload_lines(surroundings, &check)),
+        ("TITLE", &title),
+        ("TYPE", daemons::service_type(surroundings)),
+        ("UNIT", &unit_name::of_service(name)),
+    ];
+    let [socket, service] = match surroundings.manager {
+        Manager::System => SYSTEM,
+        Manager::User => USER,
+    };
+    let socket_unit = unit(name, "socket");
+    tree.want(&socket_unit);
+    tree.file(socket_unit, fill(socket, &values));
+    tree.file(unit(name, "service"), fill(service, &values));
+}
+
+/// Where a service for this machine alone listens.
+pub(super) fn loopback(port: u16, surroundings: &Surroundings) -> Vec<SocketAddr> {
+    let mut addresses = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
+    if surroundings.ipv6 {
+        addresses.push((Ipv6Addr::LOCALHOST, port).into());
+    }
+    addresses
+}
+
+/// The lines that listen there.
+pub(super) fn listen(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(|address| format!("ListenStream={address}\n")).collect()
+}
