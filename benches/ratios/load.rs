@@ -10,6 +10,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use crate::framing::Framing;
 use crate::process::cpu_time;
+use crate::table::{Aim, Table};
 
 /// Kept-alive connections that all ask the same.
 pub struct Clients {
@@ -108,5 +109,16 @@ impl Clients {
             }
         }
         answered
+    }
+}
+
+impl Table {
+    /// Both servers under the same load in turns: a row of their rates and one of the CPU time that a request cost them.
+    pub fn load(&mut self, name: &str, aim: Aim, ours: &mut Clients, bare: &mut Clients) {
+        let length = self.round;
+        let pairs = self.alternate(|| ours.run(length), || bare.run(length));
+        let of = |figure: fn(&Sample) -> f64| pairs.iter().map(|(ours, bare)| (figure(ours), figure(bare))).collect::<Vec<_>>();
+        self.ratio(name, "/s", aim, &of(|sample| sample.rate));
+        self.ratio(&format!("{name}: CPU"), "µs", Aim::None, &of(|sample| sample.cpu));
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::load::{Clients, Sample};
-
 /// What a figure should be.
 #[derive(Debug, Clone, Copy)]
 pub enum Aim {
@@ -73,15 +71,6 @@ impl Table {
     /// Says that something could not be measured.
     pub fn skip(&mut self, name: &str, why: &str) {
         self.row(name, &format!("skipped: {why}"), "", "", "", Aim::None, 0.0);
-    }
-
-    /// Both servers under the same load in turns: a row of their rates and one of the CPU time that a request cost them.
-    pub fn load(&mut self, name: &str, aim: Aim, ours: &mut Clients, bare: &mut Clients) {
-        let length = self.round;
-        let pairs = self.alternate(|| ours.run(length), || bare.run(length));
-        let of = |figure: fn(&Sample) -> f64| pairs.iter().map(|(ours, bare)| (figure(ours), figure(bare))).collect::<Vec<_>>();
-        self.ratio(name, "/s", aim, &of(|sample| sample.rate));
-        self.ratio(&format!("{name}: CPU"), "µs", Aim::None, &of(|sample| sample.cpu));
     }
 
     /// Takes both sides in turns, after one round of each that does not count.

@@ -76,7 +76,7 @@ pub fn build() {
 }
 
 /// Where the programs are.
-fn programs() -> PathBuf {
+pub fn programs() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
 }
 
@@ -101,7 +101,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    fn start(program: &str, settings: &Path) -> Self {
+    pub fn start(program: &str, settings: &Path) -> Self {
         let mut command = Command::new(programs().join(program));
         command.arg("--settings").arg(settings).stderr(Stdio::piped()).env_remove("RUST_LOG");
         let mut process = Process::start(&mut command);
