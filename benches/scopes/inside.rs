@@ -1,17 +1,20 @@
 //! All sides in turns, inside a machine.
 
 use std::sync::Barrier;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::parked;
 use crate::process::raise_open_files;
 use crate::sides::{AT_ONCE, Bare, House, Pool, SPARES, Side, SystemdRun, Transient};
 use crate::table::{Aim, Table, median};
 
-/// Modules started one after the other in a round.
-const A_ROUND: usize = 8;
+/// Modules started after a pause each in a round.
+const PAUSES: usize = 4;
 /// Times that [`AT_ONCE`] modules are started at once in a round.
 const BATCHES: usize = 2;
+/// How long nothing is done between starts, or several of them: by then the kernel has forgotten that processes were moved
+/// between control groups, and the next move waits for each processor to have slept or switched (a grace period of RCU).
+const QUIET: Duration = Duration::from_millis(30);
 /// Scopes that are alive in the last rows.
 const CROWD: usize = 1000;
 
@@ -47,7 +50,7 @@ pub fn measure(filters: Vec<String>, rounds: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let handle = runtime.handle().clone();
     std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
-    let mut table = Table::new(filters, rounds, std::time::Duration::ZERO);
+    let mut table = Table::new(filters, rounds, Duration::ZERO);
     if table.wants_some_of("spare: ") {
         parked::measure(&mut table, &handle);
     }
@@ -64,6 +67,7 @@ pub fn measure(filters: Vec<String>, rounds: usize) {
     ];
     rows(&mut table, "", &sides, one_by_one);
     rows(&mut table, "8 at once: ", &sides, at_once);
+    rows(&mut table, "after a pause: ", &sides, after_a_pause);
     if table.wants_some_of("1,000 alive: ") {
         let crowd = House::new(handle, "crowd", 0);
         let end = crowd.crowd(CROWD);
@@ -91,18 +95,39 @@ fn rows(table: &mut Table, label: &str, sides: &[Box<dyn Side>; 7], measure: fn(
     }
 }
 
-/// Milliseconds that a start takes while nothing else is started.
+/// Waits until nothing of the last start is under way any more.
+fn rest(side: &dyn Side) {
+    side.settle();
+    std::thread::sleep(QUIET);
+    side.settle();
+}
+
+/// Milliseconds that one of several takes that are started one after the other.
 fn one_by_one(side: &dyn Side) -> f64 {
+    (0..AT_ONCE).for_each(|slot| side.prepare(slot));
+    let start = |slot| {
+        let begun = Instant::now();
+        let end = side.start(slot);
+        (begun.elapsed().as_secs_f64() * 1e3, end)
+    };
+    let (took, ends): (Vec<_>, Vec<_>) = (0..AT_ONCE).map(start).unzip();
+    ends.into_iter().for_each(|end| end());
+    rest(side);
+    median(took.into_iter())
+}
+
+/// Milliseconds that one takes after a while in which nothing was started.
+fn after_a_pause(side: &dyn Side) -> f64 {
     let one = |_| {
         side.prepare(0);
         let begun = Instant::now();
         let end = side.start(0);
         let took = begun.elapsed();
         end();
-        side.settle();
+        rest(side);
         took.as_secs_f64() * 1e3
     };
-    median((0..A_ROUND).map(one).collect::<Vec<_>>().into_iter())
+    median((0..PAUSES).map(one).collect::<Vec<_>>().into_iter())
 }
 
 /// Milliseconds until all that were started at once have answered.
@@ -127,7 +152,7 @@ fn at_once(side: &dyn Side) -> f64 {
             (last.saturating_duration_since(begun), started.into_iter().map(|(_, end)| end).collect::<Vec<_>>())
         });
         ends.into_iter().for_each(|end| end());
-        side.settle();
+        rest(side);
         took.as_secs_f64() * 1e3
     };
     median((0..BATCHES).map(batch).collect::<Vec<_>>().into_iter())

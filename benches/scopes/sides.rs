@@ -255,14 +255,8 @@ impl Side for Pool {
     }
 
     fn settle(&self) {
-        // Modules go and spares come: until nothing changes any more.
-        let mut since = Instant::now();
-        until(|| {
-            if self.groups() != self.spares {
-                since = Instant::now();
-            }
-            since.elapsed() >= Duration::from_millis(20)
-        });
+        // Modules go and spares come.
+        until(|| self.groups() == self.spares);
         let _alive = self.daemon.lock().unwrap();
     }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::super::{ScopeError, Spec};
@@ -36,7 +36,9 @@ use super::stock::{Next, Stock};
 
 /// How long a child whose gate is closed may take to end by itself.
 const LEAVE: Duration = Duration::from_secs(1);
-/// How long the manager is told nothing that matters to nobody but people while launches are in hand.
+/// How long a module that was launched has the processor and the manager for itself, and others that are launched soon after.
+const COURTESY: Duration = Duration::from_millis(100);
+/// How long after that the manager is told nothing that matters to nobody but people while launches are in hand.
 const NEXT_BEST: Duration = Duration::from_secs(5);
 
 /// The spares of a house.
@@ -117,6 +119,7 @@ pub(super) fn launched(house: &Arc<House>, kind: &Kind, wanted: usize) {
 /// Makes spares until there are as many as are wanted.
 async fn fill(house: Weak<House>, kind: Kind) {
     let mut warned = false;
+    sleep(COURTESY).await;
     while let Some(house) = house.upgrade() {
         let next = house.spares.stock().next(&kind, Instant::now());
         match next {
@@ -246,6 +249,7 @@ fn check(spare: &mut Spare, spec: &Spec) -> Result<(), ScopeError> {
 fn describe(house: &Arc<House>, place: &Place, kind: &Kind) {
     let (house, unit, description) = (Arc::clone(house), place.unit.clone(), description(kind, place.uid));
     tokio::spawn(async move {
+        sleep(COURTESY).await;
         let _ = timeout(NEXT_BEST, house.spares.idle()).await;
         let (unit, properties) = (unit.as_str(), [(DESCRIPTION, description.as_str().into())]);
         let properties = properties.as_slice();
