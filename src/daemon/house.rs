@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::launcher::{Launcher, Local, Remote};
-use crate::scope::{ProcessGroup, Scopes, Systemd, unit_of_process};
+use crate::scope::{ProcessGroup, Scopes, Systemd, service_of_process};
 use crate::settings::Settings;
 
 /// Where packages install programs that people do not run by hand.
@@ -86,7 +86,7 @@ impl House {
 
     /// A launcher in this house. Its modules end with the unit of this process, where it is the service of one.
     pub fn launcher(&self, settings: Arc<Settings>) -> Local {
-        let unit = unit_of_process(std::process::id()).filter(|unit| unit.ends_with(".service"));
+        let unit = service_of_process(std::process::id());
         Local::new(settings, Arc::clone(&self.scopes)).part_of(unit)
     }
 }

@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::wire::{self, Answer, Ask, LONGEST_QUESTION, Message, Question};
 use super::{Launch, LaunchError, Launcher as _, Local};
 use crate::protocol::{LineBuffer, Uid};
-use crate::scope::{State, unit_of_process};
+use crate::scope::{State, service_of_process};
 
 /// Questions of one caller in hand at once; further ones are read later.
 const IN_HAND: usize = 256;
@@ -81,9 +81,7 @@ fn admit(socket: &UnixStream, local: &Local, users: &[u32]) -> Option<Local> {
         tracing::warn!("user {}{pid} is refused: it is no user that modules are launched for", caller.uid());
         return None;
     }
-    // A broker that somebody runs by hand has no unit of its own: the session in which it is started may outlive it.
-    let unit = pid.and_then(unit_of_process).filter(|unit| unit.ends_with(".service"));
-    Some(local.clone().part_of(unit))
+    Some(local.clone().part_of(pid.and_then(service_of_process)))
 }
 
 /// One caller, from its first question to its last answer.

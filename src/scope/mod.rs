@@ -14,6 +14,7 @@
 //!
 //! **Invariant:** after [`Scopes::stop`] a scope always comes to [`State::Gone`], and then no process of it is left.
 
+mod process;
 mod process_group;
 mod recording;
 mod shim;
@@ -24,7 +25,7 @@ mod usage;
 pub use process_group::ProcessGroup;
 pub use recording::{Call, Gate, Recording};
 pub use shim::{Program, User, shim_main};
-pub use systemd::{Systemd, unit_of_process};
+pub use systemd::{Systemd, service_of_process};
 pub use usage::Usage;
 
 use std::borrow::Cow;

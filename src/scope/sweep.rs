@@ -6,6 +6,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::process::Stat;
 use crate::protocol::Uid;
 
 /// The variable that marks every process of a module.
@@ -76,12 +77,6 @@ fn read_table() -> Vec<Found> {
 
 /// The session of a living process; `None` for a zombie.
 pub(crate) fn session_of(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, so count from its end: state, parent, group, session.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    if state == "Z" || state == "X" {
-        return None;
-    }
-    fields.nth(2)?.parse().ok()
+    let stat = Stat::of(pid).filter(|stat| !stat.is_zombie())?;
+    i32::try_from(stat.field(6)?).ok()
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 
+use super::process::Stat;
+
 /// What the processes of a module use together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
@@ -46,10 +48,8 @@ impl Usage {
     /// Of one process and its threads; `None` where it has ended.
     #[must_use]
     pub fn of_process(pid: u32) -> Option<Self> {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name in parentheses may hold anything (proc_pid_stat(5)); the fields after it are numbered from 3.
-        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+        let stat = Stat::of(pid)?;
+        let field = |number| stat.field(number);
         let unit =
             |variable| sysconf(variable).ok().flatten().and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0);
         let ticks = field(14)? + field(15)?;

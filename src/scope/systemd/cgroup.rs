@@ -10,6 +10,7 @@ use rustix::fs::XattrFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::time::sleep;
 
+use super::super::process::Stat;
 use crate::protocol::Uid;
 
 /// Where version 2 is mounted, alone or beside version 1.
@@ -149,11 +150,12 @@ pub(super) async fn until_frozen(directory: &Path, frozen: bool) {
     }
 }
 
-/// The unit that holds a process: the innermost service or scope of its control group. `None` where there is none.
-pub fn unit_of_process(pid: u32) -> Option<String> {
+/// The service that a process is of: the innermost unit of its control group, where that is one. What somebody runs by hand
+/// is in the scope of a session, which may outlive it.
+pub fn service_of_process(pid: u32) -> Option<String> {
     let path = path_of(pid).ok()?;
-    let mut parts = path.rsplit('/');
-    parts.find(|part| part.ends_with(".service") || part.ends_with(".scope")).map(str::to_owned)
+    let unit = path.rsplit('/').find(|part| part.ends_with(".service") || part.ends_with(".scope"))?;
+    unit.ends_with(".service").then(|| unit.to_owned())
 }
 
 /// The path of a process's control group of version 2.
@@ -167,22 +169,12 @@ fn path_of(pid: u32) -> io::Result<String> {
 
 /// When a process was started, in clock ticks since boot; `None` for a zombie.
 fn started(pid: u32) -> Option<u64> {
-    let (state, started) = stat(pid)?;
-    (!"ZX".contains(state)).then_some(started)
+    Stat::of(pid).filter(|stat| !stat.is_zombie())?.field(22)
 }
 
 /// Whether a process lives and nobody has stopped it or traces it.
 pub(super) fn runs(pid: u32) -> bool {
-    stat(pid).is_some_and(|(state, _)| !"ZXTt".contains(state))
-}
-
-/// State and start of a process (proc_pid_stat(5)).
-fn stat(pid: u32) -> Option<(char, u64)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, so count from its end: the state is field 3, the start field 22.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
+    Stat::of(pid).is_some_and(|stat| !stat.is_zombie() && !stat.is_stopped())
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ use super::{BoxFuture, Launched, Listed, ScopeError, Scopes, Spec, State};
 use crate::protocol::Uid;
 use crate::settings::ScopeLimit;
 
-pub use self::cgroup::unit_of_process;
+pub use self::cgroup::service_of_process;
 
 /// Starts that the manager has in hand at once.
 const STARTS: usize = 8;

@@ -1,0 +1,62 @@
+//! A process as `/proc` shows it.
+
+/// What stands in `/proc/PID/stat` (proc_pid_stat(5)).
+#[derive(Debug)]
+pub(super) struct Stat {
+    text: String,
+    /// Where the state stands, which is field 3.
+    state: usize,
+}
+
+impl Stat {
+    /// Of the process `pid`; `None` where there is none.
+    pub(super) fn of(pid: impl std::fmt::Display) -> Option<Self> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold anything, so count from its end.
+        let state = text.rfind(')')? + 2;
+        Some(Self { text, state })
+    }
+
+    /// The field of this number, as the manual counts them, 4 at least.
+    pub(super) fn field(&self, number: usize) -> Option<u64> {
+        self.text.get(self.state..)?.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
+    }
+
+    fn is_in(&self, states: &[u8]) -> bool {
+        self.text.as_bytes().get(self.state).is_some_and(|state| states.contains(state))
+    }
+
+    /// Whether it has ended, though its parent has not asked how.
+    pub(super) fn is_zombie(&self) -> bool {
+        self.is_in(b"ZX")
+    }
+
+    /// Whether somebody has stopped it or traces it.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_in(b"Tt")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_this_process() {
+        let stat = Stat::of(std::process::id()).unwrap();
+        assert!(!stat.is_zombie() && !stat.is_stopped());
+        assert_eq!(stat.field(4), Some(u64::from(std::os::unix::process::parent_id())));
+        assert_eq!((stat.field(3), stat.field(1000)), (None, None));
+        assert!(Stat::of(u32::MAX).is_none());
+    }
+
+    #[test]
+    fn of_one_that_has_ended() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        while Stat::of(child.id()).is_some_and(|stat| !stat.is_zombie()) {
+            std::thread::yield_now();
+        }
+        assert!(Stat::of(child.id()).unwrap().is_zombie());
+        child.wait().unwrap();
+    }
+}
