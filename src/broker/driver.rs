@@ -187,12 +187,10 @@ impl Driver {
         self.longest_ending = self.longest_ending.max(longest_ending(&types));
         let before = std::mem::replace(&mut self.configuration.types, types);
         for module in self.modules.values() {
-            let limits = |types: &Lists| {
-                let of_kind = if module.is_background() { &types.backgrounds } else { &types.modules };
-                of_kind.get(module.type_name()).map(|module_type| module_type.process.limits.clone())
-            };
-            let now = limits(&self.configuration.types);
-            if now.is_none() || now == limits(&before) {
+            let module_type = |types: &Lists| types.of(module.is_background()).get(module.type_name()).cloned();
+            let (now, before) = (module_type(&self.configuration.types), module_type(&before));
+            let changed = now.is_some_and(|now| before.is_none_or(|before| now.process.limits != before.process.limits));
+            if !changed {
                 continue;
             }
             let (uid, launcher) = (module.uid(), Arc::clone(&self.launcher));
@@ -209,7 +207,7 @@ impl Driver {
     fn birth(&self, uid: Uid, type_name: &str, args: Option<Raw>, place: Place) -> Option<Birth> {
         let background = place == Place::Background;
         let types = &self.configuration.types;
-        let (name, module_type) = if background { &types.backgrounds } else { &types.modules }.get_key_value(type_name)?;
+        let (name, module_type) = types.of(background).get_key_value(type_name)?;
         Some(Birth {
             uid,
             service: Arc::clone(&self.name),
@@ -312,7 +310,7 @@ impl Driver {
 /// How long the ending of a module of any of these types may take at most.
 fn longest_ending(types: &Lists) -> Duration {
     let of = |timeouts: &Timeouts| 2 * timeouts.command + timeouts.connect + timeouts.exit + timeouts.terminate;
-    types.modules.values().chain(types.backgrounds.values()).map(|one| of(&one.timeouts)).max().unwrap_or_default() + GRACE
+    types.all().map(|one| of(&one.timeouts)).max().unwrap_or_default() + GRACE
 }
 
 async fn due(extension: Option<&Extension>) {

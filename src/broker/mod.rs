@@ -221,7 +221,7 @@ impl Shared {
 
     fn type_name(&self, name: Option<std::borrow::Cow<'_, str>>, place: Place) -> Result<String, ProtocolError> {
         let types = self.types();
-        let types = if place == Place::List { &types.modules } else { &types.backgrounds };
+        let types = types.of(place == Place::Background);
         name.filter(|name| types.contains_key(name.as_ref())).map(Into::into).ok_or(ProtocolError::UnknownType)
     }
 

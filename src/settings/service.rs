@@ -29,6 +29,19 @@ pub struct Lists {
     pub backgrounds: IndexMap<String, Arc<ModuleType>>,
 }
 
+impl Lists {
+    /// The types of modules, or those of backgrounds.
+    #[must_use]
+    pub const fn of(&self, backgrounds: bool) -> &IndexMap<String, Arc<ModuleType>> {
+        if backgrounds { &self.backgrounds } else { &self.modules }
+    }
+
+    /// All types of both.
+    pub fn all(&self) -> impl Iterator<Item = &ModuleType> {
+        self.modules.values().chain(self.backgrounds.values()).map(AsRef::as_ref)
+    }
+}
+
 /// An application's own service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct App {
