@@ -11,10 +11,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use super::{HouseOptions, Options, Signals, on_reload};
-use crate::launcher;
+use crate::launcher::{self, Local};
 use crate::scope::{Scopes, State};
 use crate::service::{Listeners, Notifiers, activated};
-use crate::settings::{self, Place, Service, Settings};
+use crate::settings::{self, Lists, Place, Service, Settings};
 
 /// What the end may take beyond that of modules.
 const GRACE: Duration = Duration::from_secs(5);
@@ -71,10 +71,11 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     let reload: launcher::Reload = {
         let (options, local) = (arguments.options.clone(), local.clone());
         Arc::new(move || {
-            let settings = options.load_again()?;
-            keep(&settings);
-            local.set_settings(settings);
-            Ok(())
+            let (options, local) = (options.clone(), local.clone());
+            Box::pin(async move {
+                apply(&local, &options.load_again().await?);
+                Ok(())
+            })
         })
     };
     let described = listeners.describe();
@@ -95,8 +96,7 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     notifier.ready();
     notifier.status(&format!("{} modules found", found.len()));
     let reloading = on_reload(&arguments.options, signals.hangups, &notifiers, async |settings| {
-        keep(settings);
-        local.set_settings(Arc::clone(settings));
+        apply(&local, settings);
         Ok(Vec::new())
     });
     let mut heartbeat = notifier.heartbeat();
@@ -121,6 +121,12 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
     Ok(())
 }
 
+/// Launches by these settings from now on.
+fn apply(local: &Local, settings: &Arc<Settings>) {
+    keep(settings);
+    local.set_settings(Arc::clone(settings));
+}
+
 /// Keeps settings that are good for the day on which their file is not.
 fn keep(settings: &Settings) {
     let Some(place) = Place::of_file(&settings.file) else { return };
@@ -133,11 +139,7 @@ fn keep(settings: &Settings) {
 
 /// How long the end may take at most, that of modules which do not live on included.
 fn longest_stop(settings: &Settings) -> Duration {
-    let types = settings
-        .services
-        .values()
-        .filter_map(Service::lists)
-        .flat_map(|lists| lists.modules.values().chain(lists.backgrounds.values()));
+    let types = settings.services.values().filter_map(Service::lists).flat_map(Lists::all);
     types.map(|module_type| module_type.timeouts.terminate).max().unwrap_or_default() + GRACE
 }
 

@@ -39,10 +39,7 @@ pub async fn on_reload(
     loop {
         hangups.next().await;
         notifiers.reloading();
-        let options = options.clone();
-        // It may be on a disk that sleeps, and the users of modules in a directory that is asked over the network.
-        let loaded = tokio::task::spawn_blocking(move || options.load_again()).await;
-        let applied = match loaded.unwrap_or_else(|error| Err(error.to_string())) {
+        let applied = match options.load_again().await {
             Ok(settings) => apply(&settings).await,
             Err(error) => Err(error),
         };
@@ -121,8 +118,12 @@ impl Options {
     ///
     /// # Errors
     /// As [`Options::load`], and nothing is in force in their place but what was.
-    pub fn load_again(&self) -> Result<Arc<Settings>, String> {
-        Settings::load(self.settings.as_deref()).map(Self::look_at).map_err(|error| error.to_string())
+    pub async fn load_again(&self) -> Result<Arc<Settings>, String> {
+        let path = self.settings.clone();
+        let load = move || Settings::load(path.as_deref()).map(Self::look_at).map_err(|error| error.to_string());
+        // The file may be on a disk that sleeps, and the users of modules in a directory that is asked over the network.
+        let loaded = tokio::task::spawn_blocking(load).await;
+        loaded.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     fn look_at(settings: Settings) -> Arc<Settings> {

@@ -64,8 +64,14 @@ impl Local {
 
     /// Launches by other settings from now on; what lives is left as it is.
     pub fn set_settings(&self, settings: Arc<Settings>) {
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
-        self.scopes.give_up_spares();
+        let mut current = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        // Each broker that reads its settings again has this done again.
+        let changed = *current != settings;
+        *current = settings;
+        drop(current);
+        if changed {
+            self.scopes.give_up_spares();
+        }
     }
 
     fn settings(&self) -> Arc<Settings> {
@@ -125,7 +131,7 @@ impl Local {
     fn module_type(&self, of: &TypeName) -> Result<Arc<ModuleType>, LaunchError> {
         let settings = self.settings();
         let lists = settings.services.get(&of.service).and_then(Service::lists);
-        let types = lists.map(|lists| if of.background { &lists.backgrounds } else { &lists.modules });
+        let types = lists.map(|lists| lists.of(of.background));
         let found = types.and_then(|types| types.get(&of.name)).cloned();
         found.ok_or_else(|| LaunchError::UnknownType { service: of.service.clone(), type_name: of.name.clone() })
     }
@@ -263,5 +269,8 @@ mod tests {
         assert_eq!((spec().spares, house.calls()), (3, Vec::new()));
         launcher.set_settings(settings(2));
         assert_eq!((spec().spares, house.calls()), (2, vec![Call::GiveUpSpares]));
+        // The same once more.
+        launcher.set_settings(settings(2));
+        assert_eq!(house.calls(), [Call::GiveUpSpares]);
     }
 }

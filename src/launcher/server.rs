@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::wire::{self, Answer, Ask, LONGEST_QUESTION, Message, Question};
 use super::{Launch, LaunchError, Launcher as _, Local};
 use crate::protocol::{LineBuffer, Uid};
-use crate::scope::{State, service_of_process};
+use crate::scope::{BoxFuture, State, service_of_process};
 
 /// Questions of one caller in hand at once; further ones are read later.
 const IN_HAND: usize = 256;
@@ -38,7 +38,7 @@ const READ_BYTES: usize = 4096;
 
 /// Reads the settings again and launches by them from now on; or says in one sentence why it cannot, and leaves all as it
 /// was.
-pub type Reload = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// Answers the users with these ids on `listener` until `shutdown`, and then until each question that was begun is
 /// answered. Scopes end with the unit of the caller that asked for them.
@@ -163,7 +163,7 @@ impl Caller {
             Ask::Freeze(uid) => done(local.freeze(uid).await),
             Ask::Thaw(uid) => done(local.thaw(uid).await),
             Ask::SetLimits(uid, module_type) => local.set_limits(uid, module_type).await.map(|()| Answer::Done),
-            Ask::Reload => (self.reload)().map(|()| Answer::Done).map_err(LaunchError::Settings),
+            Ask::Reload => (self.reload)().await.map(|()| Answer::Done).map_err(LaunchError::Settings),
             Ask::List(service) => local.list(&service).await.map(Answer::List).map_err(LaunchError::from),
         };
         self.say(Message::Answer { id, result }).await;

@@ -52,9 +52,12 @@ impl World {
         let reloads = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reloads);
         // The second time the file is at fault.
-        let reload: Reload = Arc::new(move || match counted.fetch_add(1, Ordering::Relaxed) {
-            0 => Ok(()),
-            _ => Err("settings.json: `ports` is missing".to_owned()),
+        let reload: Reload = Arc::new(move || {
+            let result = match counted.fetch_add(1, Ordering::Relaxed) {
+                0 => Ok(()),
+                _ => Err("settings.json: `ports` is missing".to_owned()),
+            };
+            Box::pin(async { result })
         });
         let serving = tokio::spawn(serve(listener, local, users.into(), reload, shutdown.clone()));
         Self { directory, house, shutdown, serving, reloads }
