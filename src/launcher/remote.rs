@@ -10,12 +10,11 @@
 //! **Invariants.** Each question is answered, at the latest after [`PATIENCE`]. A launch that is answered with an error
 //! leaves no module. A state never goes back, however often the launcher is started anew.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use backon::BackoffBuilder as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,6 +27,10 @@ use crate::scope::{BoxFuture, End, Exit, Launched, Listed, Reached, ScopeError, 
 
 /// How long a question may wait for its answer, a launcher that is being started anew included.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to wait before connecting again, doubled each time, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Questions that may wait for the link; one beyond that waits for room.
 const QUESTIONS: usize = 256;
 /// How much is read at once, in bytes.
@@ -161,25 +164,26 @@ impl Open {
 struct Link {
     path: PathBuf,
     next_id: u64,
-    open: HashMap<u64, Open>,
+    /// By their numbers, in the order in which they were asked.
+    open: BTreeMap<u64, Open>,
     /// Of modules that are not gone.
     states: HashMap<Uid, watch::Sender<State>>,
     /// Lines for the launcher.
     unsent: Vec<u8>,
     connected: bool,
+    pause: Duration,
     /// Whether it was said in the log that the launcher does not answer.
     complained: bool,
 }
 
 impl Link {
     fn new(path: PathBuf) -> Self {
-        let (open, states) = (HashMap::new(), HashMap::new());
-        Self { path, next_id: 0, open, states, unsent: Vec::new(), connected: false, complained: false }
+        let (open, states) = (BTreeMap::new(), HashMap::new());
+        Self { path, next_id: 0, open, states, unsent: Vec::new(), connected: false, pause: FIRST_PAUSE, complained: false }
     }
 
     /// Until nobody can ask for anything any more.
     async fn hold(mut self, mut questions: mpsc::Receiver<Asked>) {
-        let mut pauses = pauses();
         loop {
             // Without a question and without a module there is nothing to connect for.
             while self.open.is_empty() && self.states.is_empty() {
@@ -192,7 +196,7 @@ impl Link {
                 Ok(Ok(socket)) => {
                     self.connected = true;
                     self.ask_again();
-                    match self.converse(socket, &mut questions, &mut pauses).await {
+                    match self.converse(socket, &mut questions).await {
                         Ok(()) => return,
                         Err(error) => error,
                     }
@@ -201,7 +205,8 @@ impl Link {
                 Err(_) => io::ErrorKind::TimedOut.into(),
             };
             self.lost(&error);
-            let pause = sleep_until(Instant::now() + pauses.next().unwrap_or_default());
+            let pause = sleep_until(Instant::now() + self.pause);
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             tokio::pin!(pause);
             loop {
                 tokio::select! {
@@ -217,12 +222,7 @@ impl Link {
     }
 
     /// Until the connection breaks, or until nobody can ask any more.
-    async fn converse(
-        &mut self,
-        mut socket: UnixStream,
-        questions: &mut mpsc::Receiver<Asked>,
-        pauses: &mut backon::ExponentialBackoff,
-    ) -> io::Result<()> {
+    async fn converse(&mut self, mut socket: UnixStream, questions: &mut mpsc::Receiver<Asked>) -> io::Result<()> {
         let (mut reading, mut writing) = socket.split();
         // What a launcher says is not longer than a list of all modules.
         let mut buffer = LineBuffer::new(DEFAULT_MAX_LINE_BYTES);
@@ -237,7 +237,7 @@ impl Link {
                         let line = line.map_err(io::Error::other)?;
                         self.hear(serde_json::from_slice(&line)?);
                     }
-                    *pauses = self::pauses();
+                    self.pause = FIRST_PAUSE;
                     if std::mem::take(&mut self.complained) {
                         tracing::info!("the launcher answers again");
                     }
@@ -265,19 +265,17 @@ impl Link {
 
     fn ask(&mut self, open: Open) {
         self.next_id += 1;
-        let question = Question { id: self.next_id, ask: open.ask.clone() };
-        wire::write(&question, &mut self.unsent);
+        // Whatever is open when a connection is made is asked then.
+        if self.connected {
+            wire::write(&Question { id: self.next_id, ask: open.ask.clone() }, &mut self.unsent);
+        }
         self.open.insert(self.next_id, Open { sent: self.connected, ..open });
     }
 
     /// On a new connection: all that is open, and the states of all that lives.
     fn ask_again(&mut self) {
         self.unsent.clear();
-        let open = std::mem::take(&mut self.open);
-        // In the order in which they were asked first.
-        let mut open: Vec<_> = open.into_iter().collect();
-        open.sort_unstable_by_key(|(id, _)| *id);
-        for (_, open) in open {
+        for open in std::mem::take(&mut self.open).into_values() {
             self.ask(open);
         }
         let uids: Vec<Uid> = self.states.keys().copied().collect();
@@ -371,13 +369,4 @@ impl Link {
             self.states.remove(&uid);
         }
     }
-}
-
-/// How long to wait before connecting again, each time longer.
-fn pauses() -> backon::ExponentialBackoff {
-    backon::ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(20))
-        .with_max_delay(Duration::from_secs(1))
-        .without_max_times()
-        .build()
 }
