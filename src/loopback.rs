@@ -5,6 +5,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::TcpListener;
 
+/// Both addresses of a port, that of IPv4 first.
+pub(crate) fn addresses(port: u16) -> [SocketAddr; 2] {
+    [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+}
+
 /// Binds a port on 127.0.0.1 and, where there is one, the same on ::1; port 0 takes any that is free on the former.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{LauncherOptions, Options, Signals, on_reload, restart, sockets};
 use crate::broker::{Broker, Configuration, Kind};
 use crate::launcher::Launcher;
+use crate::loopback;
 use crate::record::Record;
 use crate::service::{LAST_ANSWERS, Limits, Listeners, Notifier, Notifiers, activated, bind_loopback, serve};
 use crate::settings::{Service, Settings};
@@ -73,7 +74,7 @@ impl Running {
         };
         let listeners = match given {
             Some(listeners) => {
-                sockets::compare(name, &listeners, &sockets::loopback(*port), &format!("ports.{name}"), &settings.file);
+                sockets::compare(name, &listeners, &loopback::addresses(*port), &format!("ports.{name}"), &settings.file);
                 listeners
             }
             None => bind_loopback(*port).await.map_err(|error| format!("{name}: {error}"))?,

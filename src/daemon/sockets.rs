@@ -3,18 +3,14 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use crate::loopback;
 use crate::service::Listeners;
-
-/// Where a service of the settings is that is for this machine alone.
-pub(super) fn loopback(port: u16) -> [SocketAddr; 2] {
-    [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
-}
 
 /// Where one is that the settings give `address`: what it means in the one protocol it means in the other.
 pub(super) fn at(address: SocketAddr) -> [SocketAddr; 2] {
     let (ip, port) = (address.ip(), address.port());
     match ip {
-        _ if ip.is_loopback() => loopback(port),
+        _ if ip.is_loopback() => loopback::addresses(port),
         _ if ip.is_unspecified() => [(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()],
         _ => [address; 2],
     }
@@ -76,20 +72,20 @@ mod tests {
     async fn what_is_said() {
         let [port, other] = free();
         let (here, there, everywhere) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{other}"), format!("0.0.0.0:{port}"));
-        assert_eq!(said(&[&here], &loopback(port)).await, None);
+        assert_eq!(said(&[&here], &loopback::addresses(port)).await, None);
         assert_eq!(
-            said(&[&there], &loopback(port)).await.unwrap(),
+            said(&[&there], &loopback::addresses(port)).await.unwrap(),
             format!(
                 "queue serves {there}, as the service manager has it, while x.json has {here} (ports.queue): who goes by the settings \
                  does not find it"
             )
         );
         assert_eq!(
-            said(&[&here, &there], &loopback(port)).await.unwrap(),
+            said(&[&here, &there], &loopback::addresses(port)).await.unwrap(),
             format!("queue serves {here} and {there}, as the service manager has it, while x.json has {here} (ports.queue)")
         );
         assert_eq!(
-            said(&[&everywhere], &loopback(port)).await.unwrap(),
+            said(&[&everywhere], &loopback::addresses(port)).await.unwrap(),
             format!("queue serves {everywhere}, as the service manager has it, while x.json has {here} (ports.queue)"),
             "other machines reach it, too"
         );
@@ -111,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_socket_for_both_protocols_covers_both() {
-        let [v4, v6] = loopback(1);
+        let [v4, v6] = loopback::addresses(1);
         let everywhere = (Ipv6Addr::UNSPECIFIED, 1).into();
         assert!(covers(everywhere, v4) && covers(everywhere, v6));
         assert!(!covers((Ipv4Addr::UNSPECIFIED, 1).into(), v6));

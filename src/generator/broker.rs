@@ -1,9 +1,10 @@
 //! Socket and service of a queue or pool.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::template::fill;
 use super::{Manager, Surroundings, Tree, daemons, header, unit};
+use crate::loopback;
 use crate::settings::Settings;
 use crate::unit_name;
 
@@ -40,11 +41,7 @@ pub(super) fn write(tree: &mut Tree, settings: &Settings, name: &str, kind: &str
 
 /// Where a service for this machine alone listens.
 pub(super) fn loopback(port: u16, surroundings: &Surroundings) -> Vec<SocketAddr> {
-    let mut addresses = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
-    if surroundings.ipv6 {
-        addresses.push((Ipv6Addr::LOCALHOST, port).into());
-    }
-    addresses
+    loopback::addresses(port).into_iter().filter(|address| address.is_ipv4() || surroundings.ipv6).collect()
 }
 
 /// The lines that listen there.

@@ -13,9 +13,8 @@ mod witness;
 
 pub use witness::{EndFields, Witness};
 
-use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use tracing::field::Field;
 use tracing_journald::{Priority, PriorityMappings};
@@ -57,7 +56,11 @@ pub fn start() {
 /// Whether standard error is the stream that the service manager opened to the journal (`JOURNAL_STREAM`, `systemd.exec(5)`).
 fn is_journal() -> bool {
     let Some(named) = std::env::var("JOURNAL_STREAM").ok() else { return false };
-    let Ok(status) = nix::sys::stat::fstat(std::io::stderr().as_fd()) else { return false };
-    let mut own = String::new();
-    write!(own, "{}:{}", status.st_dev, status.st_ino).is_ok() && own == named
+    stream_name(std::io::stderr().as_fd()).is_ok_and(|own| own == named)
+}
+
+/// What `JOURNAL_STREAM` holds for a program whose output goes to this stream.
+pub(crate) fn stream_name(stream: BorrowedFd<'_>) -> std::io::Result<String> {
+    let status = nix::sys::stat::fstat(stream)?;
+    Ok(format!("{}:{}", status.st_dev, status.st_ino))
 }

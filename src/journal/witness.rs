@@ -59,12 +59,8 @@ impl Witness {
     /// stands before what the program says itself.
     pub fn launched(&self, pid: u32, scope: Option<&str>) {
         let (module, type_name) = (self.uid.short(), &self.type_name);
-        match scope {
-            Some(scope) => tell!(info, self, "launched", id::LAUNCHED, { SHMOOZE_PID = pid, SHMOOZE_SCOPE = scope, },
-                "module {module}: {type_name} is launched as process {pid}"),
-            None => tell!(info, self, "launched", id::LAUNCHED, { SHMOOZE_PID = pid, },
-                "module {module}: {type_name} is launched as process {pid}"),
-        }
+        tell!(info, self, "launched", id::LAUNCHED, { SHMOOZE_PID = pid, SHMOOZE_SCOPE = scope, },
+            "module {module}: {type_name} is launched as process {pid}");
     }
 
     /// It obeyed a `play`.

@@ -10,6 +10,8 @@ use nix::sys::socket::{setsockopt, sockopt::SndBuf};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use crate::journal::stream_name;
+
 /// Where journald listens for streams.
 const SOCKET: &str = "/run/systemd/journal/stdout";
 /// How long it may take to accept one; without it a module prints where this process does.
@@ -43,8 +45,8 @@ fn begin(mut stream: StdUnixStream, identifier: &str, unit: &str) -> std::io::Re
     // Identifier, unit, priority, lines may begin with a priority, and nothing to forward to syslog, kernel or console.
     stream.write_all(format!("{identifier}\n{unit}\n{PRIORITY}\n1\n0\n0\n0\n").as_bytes())?;
     stream.shutdown(Shutdown::Read)?;
-    let status = nix::sys::stat::fstat(stream.as_fd()).map_err(std::io::Error::from)?;
-    Ok(Stream { output: stream.into(), name: format!("{}:{}", status.st_dev, status.st_ino) })
+    let name = stream_name(stream.as_fd())?;
+    Ok(Stream { output: stream.into(), name })
 }
 
 #[cfg(test)]
