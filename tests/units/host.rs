@@ -1,8 +1,6 @@
 //! What the tests have in common: the family installed as a package would, and its clients.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use shmooze_test_machine::Machine;
@@ -12,15 +10,19 @@ const PROGRAMS: [&str; 6] =
 
 /// Puts programs, units, users and settings in their places.
 pub fn install(machine: &Machine) {
-    let stripped = stripped();
-    machine.copy_in(stripped.join("libexec"), "/usr/libexec/shmooze");
-    machine.copy_in(stripped.join("bin"), "/usr/local/bin");
+    let own = std::env::current_exe().unwrap();
+    let target = own.ancestors().nth(2).unwrap();
+    for name in PROGRAMS {
+        machine.copy_program(target.join(name), &format!("/usr/libexec/shmooze/{name}"));
+    }
+    machine.copy_program(target.join("shmz"), "/usr/local/bin/shmz");
+    machine.copy_program(target.join("examples/tiny"), "/usr/local/bin/tiny");
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
     machine.copy_in(units.join("system"), "/usr/lib/systemd/system");
     machine.copy_in(units.join("user"), "/usr/lib/systemd/user");
     for manager in ["system", "user"] {
         let generators = format!("/usr/lib/systemd/{manager}-generators");
-        machine.copy_in(stripped.join("libexec/shmooze-generator"), &format!("{generators}/shmooze-generator"));
+        machine.copy_program(target.join("shmooze-generator"), &format!("{generators}/shmooze-generator"));
     }
     machine.copy_in(units.join("shmooze.sysusers"), "/usr/lib/sysusers.d/shmooze.conf");
     machine.write("/etc/shmooze/settings.json", settings().to_string());
@@ -28,27 +30,6 @@ pub fn install(machine: &Machine) {
     machine.run(&["systemd-sysusers"]).success();
     machine.run(&["journalctl", "--update-catalog"]).success();
     machine.run(&["systemctl", "daemon-reload"]).success();
-}
-
-/// The programs without what a debugger needs, which is most of them: made once for all machines.
-fn stripped() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stripped-{}", std::process::id()));
-        let own = std::env::current_exe().unwrap();
-        let target = own.ancestors().nth(2).unwrap();
-        let strip = |from: PathBuf, to: PathBuf| {
-            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-            let done = Command::new("strip").arg("-o").arg(&to).arg(&from).status();
-            assert!(done.is_ok_and(|status| status.success()), "strip {}", from.display());
-        };
-        for name in PROGRAMS {
-            strip(target.join(name), folder.join("libexec").join(name));
-        }
-        strip(target.join("shmz"), folder.join("bin/shmz"));
-        strip(target.join("examples/tiny"), folder.join("bin/tiny"));
-        folder
-    })
 }
 
 /// Module types: each a line of shell around the smallest module.
