@@ -21,10 +21,10 @@ export interface Command {
 export interface Module {
   readonly uid: string;
   readonly type: string;
-  /** `"playing"` or `"suspended"`, or another word while it is neither yet or no longer. */
-  readonly state?: string;
-  /** Since when it is in this state. */
-  readonly since?: string | number;
+  /** `"waiting"` until it is told to play or suspend for the first time. */
+  readonly state?: "playing" | "suspended" | "waiting";
+  /** Since when it is in this state, in seconds since 1970. */
+  readonly since?: number;
   readonly parameters?: Readonly<Record<string, unknown>>;
   readonly [key: string]: unknown;
 }
@@ -52,8 +52,8 @@ export interface Events {
   /** These come first now, in this order. */
   moved: { readonly uids: readonly string[] };
   /** The uid is null where nothing plays any more. */
-  playing: { readonly uid: string | null; readonly since?: string | number };
-  suspended: { readonly uid: string; readonly since?: string | number };
+  playing: { readonly uid: string | null; readonly since?: number };
+  suspended: { readonly uid: string; readonly since?: number };
   parameters: { readonly uid: string; readonly parameters?: Readonly<Record<string, unknown>>; readonly unset?: readonly string[] };
   log: { readonly uid: string; readonly line: string; readonly [key: string]: unknown };
 }

@@ -454,7 +454,7 @@
     }
   }
 
-  /** The state of a queue or pool as far as its commands tell: revision and times are not among it. */
+  /** The state of a queue or pool as far as the commands of every service tell: revision and times are not among it. */
   async function snapshot(endpoint, parameters) {
     const commands = ["queue", "pool", "bg"].map((cmd) => ({ cmd, args: { parameters } }));
     const [queue, pool, background] = await post(endpoint, commands);
@@ -464,10 +464,11 @@
       const error = new ShmoozeError(`${endpoint.url} offers no events and is neither queue nor pool: ${queue.error}`, 200);
       throw Object.assign(error, { isFinal: true });
     }
-    const modules = list.map((module, at) => ({ ...module, state: kind === "pool" || at === 0 ? "playing" : "suspended" }));
-    const idle = background.result && { ...background.result, state: modules.length ? "suspended" : "playing" };
+    const withState = (module, plays) => ({ ...module, state: plays ? "playing" : "waiting" });
+    const modules = list.map((module, at) => withState(module, kind === "pool" || at === 0));
+    const idle = background.result ? withState(background.result, modules.length === 0) : null;
     const playing = kind === "queue" ? (modules[0] ?? idle)?.uid ?? null : null;
-    return { service: nameOf(endpoint), kind, revision: null, playing, [kind]: modules, background: idle ?? null };
+    return { service: nameOf(endpoint), kind, revision: null, playing, [kind]: modules, background: idle };
   }
 
   const nameOf = ({ url }) => decodeURIComponent(url.split("/").at(-1));

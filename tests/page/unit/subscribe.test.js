@@ -202,7 +202,7 @@ for (const [name, refuse] of Object.entries({
         kind: "queue",
         revision: null,
         playing: "a",
-        queue: [{ ...list[0], state: "playing" }, { ...list[1], state: "suspended" }],
+        queue: [{ ...list[0], state: "playing" }, { ...list[1], state: "waiting" }],
         background: null,
       },
     ]);
