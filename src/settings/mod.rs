@@ -24,6 +24,7 @@ mod read;
 mod read_service;
 mod service;
 mod suggest;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub use place::{Fallback, Place};
 pub(crate) use place::{below, is_missing};
 pub use problem::{Problem, SettingsError};
 pub use service::{App, Lists, ModuleType, Process, Service, Timeouts};
+pub use tokens::{Keeper, load_tokens};
 
 use gateway::{MESSAGE_BYTES, read_size};
 use problem::{JsonPath, Problems};
