@@ -24,7 +24,7 @@ pub(super) fn write(tree: &mut Tree, settings: &Settings, name: &str, kind: &str
         ("LISTEN", &listen(&loopback(port, surroundings))),
         ("NAME", name),
         ("SETTINGS", &daemons::settings_variable(settings)),
-        ("RELOAD", &daemons::reload_lines(surroundings, &check)),
+        ("RELOAD", &daemons::reload_lines(surroundings, "", &check)),
         ("TITLE", &title),
         ("TYPE", daemons::service_type(surroundings)),
         ("UNIT", &unit_name::of_service(name)),

@@ -16,7 +16,8 @@ use crate::settings::{self, Limit, ModuleType, ProcessLimit, ScopeLimit, Service
 const BASE_ENVIRONMENT: [&str; 4] = ["LANG", "LC_ALL", "PATH", "TZ"];
 
 /// What a service manager tells this process and nobody else (`systemd.exec(5)`).
-const PRIVATE_ENVIRONMENT: [&str; 9] = [
+const PRIVATE_ENVIRONMENT: [&str; 10] = [
+    "CREDENTIALS_DIRECTORY",
     "FDSTORE",
     "INVOCATION_ID",
     "LISTEN_FDNAMES",

@@ -299,8 +299,8 @@ mod tests {
         let schema = schema();
         for (text, sentence) in [
             (String::new(), "t.json: is not JSON at line 1, column 0: EOF while parsing a value."),
-            (format!("{SECRET}\n"), "t.json: is not JSON at line 1, column 1: expected value."),
-            (format!(r#"{{"endpoints": "{SECRET}"#), "t.json: is not JSON at line 1, column 43: EOF while parsing a string."),
+            (format!("{SECRET}\n"), "t.json: is not JSON at line 1, column 2: expected ident."),
+            (format!(r#"{{"endpoints": "{SECRET}"#), "t.json: is not JSON at line 1, column 44: EOF while parsing a string."),
             ("[]".to_owned(), "t.json: the whole file must be an object."),
             ("{}".to_owned(), "t.json: endpoints is missing."),
             (

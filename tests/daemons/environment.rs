@@ -8,12 +8,20 @@ use super::manager::{Manager, Program, unnamed};
 use crate::common::{Client, Daemon, World, eventually, processes};
 
 /// What no module may find.
-const PRIVATE: [&str; 6] = ["NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID"];
+const PRIVATE: [&str; 7] = [
+    "CREDENTIALS_DIRECTORY",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
 
 fn start(manager: &Manager, program: Program, world: &World) -> Daemon {
     let listener = TcpListener::bind(("127.0.0.1", program.port(world))).unwrap();
     let mut command = manager.command(program, world, vec![unnamed(listener)]);
-    let daemon = Daemon::start(command.env("WATCHDOG_USEC", "1000000"), 0);
+    let daemon = Daemon::start(command.env("WATCHDOG_USEC", "1000000").env("CREDENTIALS_DIRECTORY", world.folder.path()), 0);
     manager.until("READY=1");
     // It is there for the daemon, so that it is its doing where modules do not find it.
     let variables = variables(i32::try_from(daemon.pid()).unwrap());

@@ -37,7 +37,7 @@ async fn paths_below_an_endpoint_and_queries() {
     let fake = Answering::with(DONE).await;
     let rig = Rig::start(services([("fake", fake.endpoint())])).await;
     let mut http = rig.connect().await;
-    for path in ["/fake", "/fake/", "/fake/a/b", "/fake?x=1", "/%66ake", "http://localhost/fake"] {
+    for path in ["/fake", "/fake/", "/fake/a/b", "/fake?x=1", "/%66ake", "http://other.example/fake"] {
         assert_eq!(http.post(path, "{}").await.text(), DONE, "{path}");
     }
     for path in ["/", "/fakes", "/FAKE", "/wsgi", "//fake", "*"] {
