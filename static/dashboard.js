@@ -18,8 +18,11 @@ const services = new Map();
 
 // Tokens for services that take one: of the address (/#token=…), where it does not stay, or asked for. Kept for this tab.
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
-if (given) sessionStorage.setItem("token", given);
-if (given) history.replaceState(null, "", location.pathname + location.search);
+if (given) {
+  sessionStorage.clear();
+  sessionStorage.setItem("token", given);
+  history.replaceState(null, "", location.pathname + location.search);
+}
 const tokenFor = (service) => sessionStorage.getItem(`token of ${service}`) ?? sessionStorage.getItem("token");
 const withoutToken = new Set();
 

@@ -8,15 +8,8 @@ use super::manager::{Manager, Program, unnamed};
 use crate::common::{Client, Daemon, World, eventually, processes};
 
 /// What no module may find.
-const PRIVATE: [&str; 7] = [
-    "CREDENTIALS_DIRECTORY",
-    "LISTEN_FDNAMES",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-];
+const PRIVATE: [&str; 7] =
+    ["CREDENTIALS_DIRECTORY", "LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
 fn start(manager: &Manager, program: Program, world: &World) -> Daemon {
     let listener = TcpListener::bind(("127.0.0.1", program.port(world))).unwrap();
