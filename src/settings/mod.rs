@@ -11,6 +11,8 @@
 //! What is wrong with the file itself keeps a daemon from starting. What is wrong with the machine that it is used on
 //! (a missing program, user or directory) does not: only that module fails to start. So the two are separate.
 //!
+//! The gateway's tokens are no settings, which anybody may read: they have a file of their own (`tokens`).
+//!
 //! **Invariant:** whatever the file holds, it gives settings or at least one problem; nothing here panics.
 
 mod args;
