@@ -46,6 +46,7 @@ async function ask(service, message) {
     signal: AbortSignal.timeout(patience),
   });
   if (response.status === 401 && findToken(service, token)) return ask(service, message);
+  if (response.ok && token) sessionStorage.setItem(`token of ${service}`, token);
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
   return answer;
