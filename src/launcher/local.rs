@@ -15,13 +15,21 @@ use crate::settings::{self, Limit, ModuleType, ProcessLimit, ScopeLimit, Service
 /// What a module finds in its environment where it is not given the launcher's own.
 const BASE_ENVIRONMENT: [&str; 4] = ["LANG", "LC_ALL", "PATH", "TZ"];
 
-/// What a service manager tells this process and nobody else (`systemd.exec(5)`).
-const PRIVATE_ENVIRONMENT: [&str; 9] = [
+/// What a service manager tells this process and nobody else (`systemd.exec(5)`). A house that gives a module a stream to the
+/// journal names that in `JOURNAL_STREAM`.
+const PRIVATE_ENVIRONMENT: [&str; 16] = [
+    "CREDENTIALS_DIRECTORY",
     "FDSTORE",
     "INVOCATION_ID",
+    "JOURNAL_STREAM",
     "LISTEN_FDNAMES",
     "LISTEN_FDS",
     "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "MANAGERPID",
+    "MANAGERPIDFDID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
     "NOTIFY_SOCKET",
     "SYSTEMD_EXEC_PID",
     "WATCHDOG_PID",
@@ -100,7 +108,9 @@ impl Local {
         let spec = Spec {
             uid,
             service: service.to_owned(),
-            type_name: "app".to_owned(),
+            // What it prints stands in the journal under that name.
+            type_name: service.to_owned(),
+            is_app: true,
             program,
             terminate,
             limits,
@@ -120,6 +130,7 @@ impl Local {
             uid: launch.uid,
             service,
             type_name: name,
+            is_app: false,
             program,
             terminate: module_type.timeouts.terminate,
             limits: scope_limits(&module_type.process),

@@ -51,6 +51,7 @@ impl Takes {
 pub(super) struct Kind {
     pub(super) service: String,
     pub(super) type_name: String,
+    pub(super) is_app: bool,
     pub(super) terminate: Duration,
     pub(super) limits: Vec<ScopeLimit>,
     pub(super) part_of: Option<String>,
@@ -62,6 +63,7 @@ impl Kind {
         Self {
             service: spec.service.clone(),
             type_name: spec.type_name.clone(),
+            is_app: spec.is_app,
             terminate: spec.terminate,
             limits: spec.limits.clone(),
             part_of: spec.part_of.clone(),
@@ -121,6 +123,9 @@ pub(super) fn limits(limits: &[ScopeLimit]) -> impl Iterator<Item = Property<'_>
 
 /// What the scope of a module is called by people.
 pub(super) fn description(kind: &Kind, uid: Uid) -> String {
+    if kind.is_app {
+        return format!("shmooze program {}", kind.service);
+    }
     format!("shmooze module {} {uid} of {}", kind.type_name, kind.service)
 }
 
@@ -141,6 +146,7 @@ mod tests {
         Kind {
             service: "queue".into(),
             type_name: "clock".into(),
+            is_app: false,
             terminate: Duration::from_millis(1500),
             limits: Vec::new(),
             part_of: None,
@@ -217,6 +223,8 @@ mod tests {
     fn descriptions_read_well() {
         assert_eq!(description(&kind(), UID.parse().unwrap()), format!("shmooze module clock {UID} of queue"));
         assert_eq!(spare_description(&kind()), "shmooze spare for clock of queue");
+        let program = Kind { is_app: true, service: "volume".into(), type_name: "volume".into(), ..kind() };
+        assert_eq!(description(&program, UID.parse().unwrap()), "shmooze program volume");
     }
 
     #[test]
