@@ -14,10 +14,11 @@ mod units {
     pub mod security;
     pub mod trouble;
     pub mod user;
+    pub mod verify;
 }
 
 fn main() -> ExitCode {
-    use units::{apply, begin, end, host, security, trouble, user};
+    use units::{apply, begin, end, host, security, trouble, user, verify};
     Tests::new()
         .prepare(host::install)
         .each(Kind::CONTAINERS, "only sockets until somebody asks", begin::on_demand)
@@ -41,6 +42,8 @@ fn main() -> ExitCode {
         .each(Kind::CONTAINERS, "settings at fault take nothing away", apply::broken)
         .each(Kind::CONTAINERS, "programs of the application", apply::programs)
         .each(Kind::CONTAINERS, "words reach a program as they are", apply::words)
+        .each(Kind::CONTAINERS, "units of the system are well-formed", verify::of_the_system)
+        .each(Kind::CONTAINERS, "units of a user are well-formed", verify::of_a_user)
         .each(Kind::CONTAINERS, "an edit is applied by a user", apply::of_a_user)
         .main()
 }
