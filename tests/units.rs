@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         .each(Kind::CONTAINERS, "systemctl tells what goes on", begin::status)
         .each(Kind::CONTAINERS, "the journal tells a module's life", begin::journal)
         .each(Kind::CONTAINERS, "a reload is heard by all who must", begin::reload)
+        .each(Kind::CONTAINERS, "a reload changes and lifts limits", begin::limits_of_a_reload)
         .each(Kind::CONTAINERS, "only the module itself connects", begin::strangers)
         .each(Kind::CONTAINERS, "how a module ended is known", end::history)
         .each(Kind::CONTAINERS, "nothing of a module stays", end::escape)

@@ -261,7 +261,8 @@ pub trait Scopes: Send + Sync + 'static {
     /// Lets a frozen scope run on.
     fn thaw(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>>;
 
-    /// Changes limits of a running scope.
+    /// Gives a running scope these limits, and lifts all others that it was launched with, as far as either can be done while
+    /// it runs.
     fn set_limits(&self, uid: Uid, limits: Vec<ScopeLimit>) -> BoxFuture<'_, Result<(), ScopeError>>;
 
     /// All scopes that are not gone.

@@ -9,7 +9,7 @@ use zbus::{Fd, Variant};
 use super::super::Spec;
 use super::manager::Property;
 use crate::protocol::Uid;
-use crate::settings::{PropertyValue, ScopeLimit};
+use crate::settings::{INFINITY, PropertyValue, ScopeLimit};
 
 const PID_FDS: &str = "PIDFDs";
 const OOM_POLICY: &str = "OOMPolicy";
@@ -121,6 +121,26 @@ pub(super) fn limits(limits: &[ScopeLimit]) -> impl Iterator<Item = Property<'_>
     })
 }
 
+/// The properties that lift what can be limited while a scope runs and `limits` do not limit: their values where nobody has set
+/// any (`systemd.resource-control(5)`). `tasks` is that of `TasksMax`, which the manager chooses.
+pub(super) fn lifted(limits: &[ScopeLimit], tasks: u64) -> impl Iterator<Item = Property<'_>> {
+    // A weight that is none.
+    const UNSET: u64 = u64::MAX;
+    let defaults = [
+        ("MemoryMax", INFINITY),
+        ("MemoryHigh", INFINITY),
+        ("MemorySwapMax", INFINITY),
+        ("TasksMax", tasks),
+        ("CPUQuotaPerSecUSec", INFINITY),
+        ("CPUWeight", UNSET),
+        ("IOWeight", UNSET),
+    ];
+    // A share is the same limit under another name.
+    let limited = |name: &str| limits.iter().any(|limit| limit.property().0.trim_end_matches("Scale") == name);
+    let lifted: Vec<_> = defaults.into_iter().filter(|(name, _)| !limited(name)).collect();
+    lifted.into_iter().map(|(name, value)| (name, Variant::U64(value)))
+}
+
 /// What the scope of a module is called by people.
 pub(super) fn description(kind: &Kind, uid: Uid) -> String {
     if kind.is_app {
@@ -137,7 +157,7 @@ pub(super) fn spare_description(kind: &Kind) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Amount, OomPolicy, Permyriad};
+    use crate::settings::{Amount, Limit, OomPolicy, Permyriad};
     use std::os::fd::AsFd as _;
 
     const UID: &str = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed";
@@ -217,6 +237,22 @@ mod tests {
         assert!(takes.learn(&sent, "Cannot set property OOMPolicy, or unknown property."));
         expected.pop();
         assert_eq!(shown(&kind, &takes)[5..], expected);
+    }
+
+    /// Each limit that can be changed is lifted where it is not given: none can be forgotten here.
+    #[test]
+    fn what_is_not_limited_is_lifted() {
+        let names = |limits: &[ScopeLimit]| -> Vec<String> { lifted(limits, 77).map(|(name, _)| name.to_owned()).collect() };
+        let all = names(&[]);
+        for name in Limit::names() {
+            let value = ["10%", "10"].into_iter().find_map(|text| Limit::parse(name, &text.into()).ok());
+            let Some(Limit::Scope(limit)) = value.filter(Limit::can_be_changed) else { continue };
+            let own = limit.property().0.trim_end_matches("Scale");
+            let others: Vec<String> = all.iter().filter(|name| *name != own).cloned().collect();
+            assert_eq!((names(&[limit]), others.len()), (others, all.len() - 1), "{name}");
+        }
+        let tasks = lifted(&[], 77).find(|(name, _)| *name == "TasksMax").unwrap();
+        assert_eq!(format!("{}", tasks.1), "uint64 77");
     }
 
     #[test]
