@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use shmooze_test_machine::{Kind, Tests};
+use shmooze_test_machine::{Kind, Suite, Tests};
 
 mod units {
     pub mod apply;
@@ -15,10 +15,11 @@ mod units {
     pub mod trouble;
     pub mod user;
     pub mod verify;
+    pub mod whole;
 }
 
 fn main() -> ExitCode {
-    use units::{apply, begin, end, host, security, trouble, user, verify};
+    use units::{apply, begin, end, host, security, trouble, user, verify, whole};
     Tests::new()
         .prepare(host::install)
         .each(Kind::CONTAINERS, "only sockets until somebody asks", begin::on_demand)
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         .each(Kind::CONTAINERS, "a reload changes and lifts limits", begin::limits_of_a_reload)
         .each(Kind::CONTAINERS, "only the module itself connects", begin::strangers)
         .each(Kind::CONTAINERS, "how a module ended is known", end::history)
+        .each(Kind::CONTAINERS, "a module lives as long as it may", end::lifetime)
         .each(Kind::CONTAINERS, "nothing of a module stays", end::escape)
         .each(Kind::CONTAINERS, "stopping a service ends its modules", end::stop)
         .each(Kind::CONTAINERS, "a stuck broker is found out", trouble::watchdog)
@@ -46,5 +48,7 @@ fn main() -> ExitCode {
         .each(Kind::CONTAINERS, "units of the system are well-formed", verify::of_the_system)
         .each(Kind::CONTAINERS, "units of a user are well-formed", verify::of_a_user)
         .each(Kind::CONTAINERS, "an edit is applied by a user", apply::of_a_user)
+        .prepare(host::install_brokers)
+        .each(&[Kind::Emulated(Suite::Bookworm)], "limits bite, and the kernel is told", whole::of_all)
         .main()
 }
