@@ -191,3 +191,19 @@ fn it_never_fails() {
         assert!(String::from_utf8(output.stderr).unwrap().starts_with("usage: shmooze-generator"), "{words:?}");
     }
 }
+
+/// Every unit that is installed or generated says where it is explained, and every daemon is started anew when it fails.
+#[test]
+fn units_say_where_they_are_explained() {
+    let units = entries(&Path::new(env!("CARGO_MANIFEST_DIR")).join("units"));
+    let units = units.iter().filter(|(path, _)| path.components().count() > 1);
+    let mut number = 0;
+    for (path, (_, text)) in units {
+        let has = |beginning: &str| text.lines().any(|line| line.starts_with(beginning));
+        assert!(has("Description=") && has("Documentation=man:"), "{}", path.display());
+        let is_daemon = has("[Service]") && !has("Type=oneshot");
+        assert!(!is_daemon || has("Restart=on-failure") || has("Restart=always"), "{}", path.display());
+        number += 1;
+    }
+    assert!(number >= 20, "{number}");
+}

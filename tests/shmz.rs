@@ -465,6 +465,16 @@ fn check_prints_every_problem() {
     assert_eq!((problems[0]["path"].as_str(), problems[1]["path"].as_str()), (Some("ports.queue"), Some("ports.pool")));
     assert!(problems[0]["sentence"].as_str().unwrap().starts_with(bad));
 
+    // A limit that systemd would pass over is no limit.
+    let limits = json!({"MemoryMx": "1G", "PrivateTmp": true, "CPUQuota": "50%"});
+    let limited = json!({"ports": {"queue": 1}, "services": {"queue": {"kind": "queue", "modules": {
+        "clock": {"process": ["true"], "limits": limits}}}}});
+    let limited = settings_file(folder.path(), &limited);
+    let did = run(&["check", limited.to_str().unwrap()]);
+    let at = format!("{}: services.queue.modules.clock.limits", limited.display());
+    let refused = format!("{at}.MemoryMx is not known; did you mean \"MemoryMax\"?\n{at}.PrivateTmp is not known.\n");
+    assert_eq!(did, ran(&refused, "", 1));
+
     let program = json!({"ports": {"queue": 1}, "services": {"queue": {"kind": "queue", "modules": {
         "clock": {"process": ["/nowhere/clock"]}}}}});
     let lacking = settings_file(folder.path(), &program);
