@@ -28,12 +28,8 @@ pub(super) fn write(tree: &mut Tree, settings: &Settings, name: &str, kind: &str
         ("LISTEN", &listen(&loopback(port, surroundings))),
         ("NAME", name),
         ("SETTINGS", &daemons::settings_variable(settings)),
-<<<<<<< HEAD
-        ("RELOAD", &daemons::reload_lines(surroundings, "", &check)),
-=======
         ("RESTART", if surroundings.knows_restart_mode() { DIRECT_RESTART } else { "" }),
-        ("RELOAD", &daemons::reload_lines(surroundings, &check)),
->>>>>>> limits
+        ("RELOAD", &daemons::reload_lines(surroundings, "", &check)),
         ("TITLE", &title),
         ("TYPE", daemons::service_type(surroundings)),
         ("UNIT", &unit_name::of_service(name)),

@@ -15,14 +15,9 @@ use crate::settings::{self, Limit, ModuleType, OomPolicy, ProcessLimit, ScopeLim
 /// What a module finds in its environment where it is not given the launcher's own.
 const BASE_ENVIRONMENT: [&str; 4] = ["LANG", "LC_ALL", "PATH", "TZ"];
 
-<<<<<<< HEAD
-/// What a service manager tells this process and nobody else (`systemd.exec(5)`).
-const PRIVATE_ENVIRONMENT: [&str; 10] = [
-=======
 /// What a service manager tells this process and nobody else (`systemd.exec(5)`). A house that gives a module a stream to the
 /// journal names that in `JOURNAL_STREAM`.
 const PRIVATE_ENVIRONMENT: [&str; 16] = [
->>>>>>> limits
     "CREDENTIALS_DIRECTORY",
     "FDSTORE",
     "INVOCATION_ID",

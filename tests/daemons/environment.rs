@@ -8,10 +8,6 @@ use super::manager::{Manager, Program, unnamed};
 use crate::common::{Client, Daemon, World, eventually, processes};
 
 /// What no module may find.
-<<<<<<< HEAD
-const PRIVATE: [&str; 7] =
-    ["CREDENTIALS_DIRECTORY", "LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
-=======
 const PRIVATE: [&str; 16] = [
     "CREDENTIALS_DIRECTORY",
     "FDSTORE",
@@ -31,8 +27,7 @@ const PRIVATE: [&str; 16] = [
     "WATCHDOG_USEC",
 ];
 /// Those of them that mean nothing to the daemon itself, so that any value will do.
-const MEANINGLESS: [&str; 9] = [
-    "CREDENTIALS_DIRECTORY",
+const MEANINGLESS: [&str; 8] = [
     "INVOCATION_ID",
     "JOURNAL_STREAM",
     "LISTEN_PIDFDID",
@@ -42,16 +37,12 @@ const MEANINGLESS: [&str; 9] = [
     "MEMORY_PRESSURE_WRITE",
     "SYSTEMD_EXEC_PID",
 ];
->>>>>>> limits
 
 fn start(manager: &Manager, program: Program, world: &World) -> Daemon {
     let listener = TcpListener::bind(("127.0.0.1", program.port(world))).unwrap();
     let mut command = manager.command(program, world, vec![unnamed(listener)]);
-<<<<<<< HEAD
-    let daemon = Daemon::start(command.env("WATCHDOG_USEC", "1000000").env("CREDENTIALS_DIRECTORY", world.folder.path()), 0);
-=======
-    let daemon = Daemon::start(command.env("WATCHDOG_USEC", "1000000").envs(MEANINGLESS.map(|name| (name, "7"))), 0);
->>>>>>> limits
+    command.env("WATCHDOG_USEC", "1000000").env("CREDENTIALS_DIRECTORY", world.folder.path());
+    let daemon = Daemon::start(command.envs(MEANINGLESS.map(|name| (name, "7"))), 0);
     manager.until("READY=1");
     // It is there for the daemon, so that it is its doing where modules do not find it.
     let variables = variables(i32::try_from(daemon.pid()).unwrap());
