@@ -99,6 +99,7 @@ impl World {
             uid,
             service: self.service.clone(),
             type_name: "clock".to_owned(),
+            is_app: false,
             program: Program { command: vec!["/bin/sh".into(), "-c".into(), script], environment, ..Program::default() },
             terminate: TERMINATE,
             limits: Vec::new(),
