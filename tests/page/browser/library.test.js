@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { after, before } from "node:test";
 
-import { openPage, startBrowser } from "../support/browser.js";
+import { openPage, picture, startBrowser } from "../support/browser.js";
 import { startEvents } from "../support/events.js";
 import { PATIENCE, makeFamily, root } from "../support/family.js";
 
@@ -50,6 +50,7 @@ test("the page of docs page md", { timeout: 2 * PATIENCE }, async (t) => {
   await page.locator("li", { hasText: "Hello (playing)" }).waitFor();
   await page.click("#add");
   await page.locator("li", { hasText: /^Hello \((waiting|suspended)\)$/ }).waitFor();
+  await picture(page, "handbook");
   await page.locator("li").first().click();
   await page.waitForFunction(() => document.querySelectorAll("li").length === 1);
   await page.locator("li", { hasText: "Hello (playing)" }).click();

@@ -23,6 +23,12 @@ export function startBrowser() {
   });
 }
 
+/** Keeps a picture of a page as it is now, in `target/page/`. */
+export async function picture(page, name) {
+  mkdirSync(pictures, { recursive: true });
+  await page.screenshot({ path: join(pictures, `${name.replaceAll(/[^a-z0-9]+/gi, "-")}.png`) });
+}
+
 /**
  * Opens a page under a strict policy. When the test ends a picture of it is taken, and it must not have complained of
  * anything but of what was `expected`.
@@ -42,8 +48,7 @@ export async function openPage(t, browser, url, { expected = [] } = {}) {
     if (["error", "warning"].includes(message.type())) complaints.push(message.text());
   });
   t.after(async () => {
-    mkdirSync(pictures, { recursive: true });
-    await page.screenshot({ path: join(pictures, `${t.name.replaceAll(/[^a-z0-9]+/gi, "-")}.png`) });
+    await picture(page, `end of ${t.name}`);
     await context.close();
     const unexpected = complaints.filter((text) => !expected.some((pattern) => pattern.test(text)));
     if (unexpected.length > 0) throw new Error(`the page complains:\n${unexpected.join("\n")}`);

@@ -52,6 +52,10 @@ export async function makeFamily({ files = {}, texts = {}, queueApart = false } 
   for (const name of Object.keys(settings.ports)) settings.ports[name] = await freePort();
   Object.assign(settings, { static_path: pages, log_database_path: join(folder, "log.sqlite3"), bg_color: "#123456" });
   settings.public.push("bg_color");
+  // A busy machine is no fault of a module's.
+  for (const { modules, backgrounds } of Object.values(settings.services)) {
+    for (const type of [modules, backgrounds].flatMap((types) => Object.values(types ?? {}))) type.timeouts = { connect: 20_000, command: 10_000 };
+  }
   writeFileSync(join(folder, "queue.json"), JSON.stringify(settings));
   if (queueApart) delete settings.services.queue;
   writeFileSync(join(folder, "run.json"), JSON.stringify(settings));

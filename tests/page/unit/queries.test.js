@@ -42,6 +42,7 @@ test("all commands of one turn go out as one list in their order, and each callb
   assert.deepEqual(heard, ["alive", ["first", [1]], "second"]);
   assert.equal(endpoint.alive, true);
   assert.equal(server.requests.length, 0);
+  assert.deepEqual(clock.pending(), [], "no timer is left");
 });
 
 test("each error reaches its own callback and no other", async (t) => {

@@ -157,11 +157,13 @@ test("a stream that is silent for a minute is lost", async (t) => {
 
 test("an event that cannot be understood makes it begin anew with a whole state", async (t) => {
   const { clock, server, heard, subscription } = start(t);
-  const stream = server.next().stream();
+  const broken = server.next();
+  const stream = broken.stream();
   stream.event("state", 5, STATE);
   stream.write("id: 6\nevent: added\ndata: {oops\n\n");
   await settled();
   assert.equal(heard.at(-2), 'waiting: /queue: event "added" cannot be understood.');
+  assert.equal(broken.signal.aborted, true, "the stream is let go of");
   await clock.pass(500);
   const request = server.next();
   assert.equal(request.headers.has("Last-Event-ID"), false);
@@ -278,6 +280,22 @@ test("close ends the stream, and nothing is heard afterwards", async (t) => {
   assert.equal(request.signal.aborted, true);
   assert.deepEqual([states.length, heard, server.requests.length], [1, ["live", "alive", "closed"], 0]);
   assert.deepEqual(clock.pending(), [], "no timer is left");
+});
+
+test("a handler may close it", async (t) => {
+  const { clock, server, heard, subscription } = start(t, { state: () => subscription.close(), added: () => heard.push("added") });
+  const stream = server.next().stream();
+  stream.event("state", 5, STATE);
+  stream.event("added", 6, { uid: "a", type: "echo" });
+  stream.end();
+  await settled();
+  assert.deepEqual([heard, clock.pending()], [["live", "alive", "closed"], []]);
+
+  const phase = (phase) => phase === "waiting" && other.close();
+  const other = new Endpoint("/queue").subscribe({ phase });
+  server.next().fail("refused");
+  await settled();
+  assert.deepEqual([other.phase, clock.pending()], ["closed", []]);
 });
 
 test("close ends the asking and the waiting, too", async (t) => {
