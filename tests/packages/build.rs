@@ -116,7 +116,8 @@ fn make_older(package: &Path, folder: &Path) -> Result<(), String> {
 
 /// Runs a command to its end; the sentence of one that fails has its last words.
 pub fn run(command: &mut Command) -> Result<Output, String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error} (tests/setup machines installs what is missing)"))?;
+    let output =
+        command.output().map_err(|error| format!("{command:?}: {error} (tests/setup machines installs what is missing)"))?;
     if output.status.success() {
         return Ok(output);
     }

@@ -98,6 +98,8 @@ pub fn whole(machine: &Machine) {
     assert_eq!(after.accounts, before.accounts);
     let units = machine.run(&["systemctl", "list-unit-files", "--plain", "--no-legend", "shmooze*"]).text();
     assert_eq!(units, "");
+    let units = machine.run(&["systemctl", "list-units", "--all", "--plain", "--no-legend", "shmooze*"]).success().text();
+    assert_eq!(units, "");
     assert_eq!(machine.shell("ls -d /run/shmooze /run/systemd/generator/shmooze* 2>/dev/null || true").text(), "");
     let said = machine.journal(&["-p", "err", "-o", "cat", "--identifier", "systemd"]);
     assert!(!said.contains("shmooze"), "{said}");
@@ -146,7 +148,9 @@ fn stops(machine: &Machine) {
 fn nothing_runs(machine: &Machine) {
     assert_eq!(processes(machine), "");
     let units = machine.run(&["systemctl", "list-units", "--all", "--plain", "--no-legend", "shmooze*"]).success().text();
-    assert_eq!(units, "");
+    // The name of the target is remembered, as what the machine starts with wants it until the purge.
+    let kept = units.lines().filter(|line| !line.starts_with("shmooze.target not-found inactive ")).collect::<Vec<_>>();
+    assert!(kept.is_empty(), "{kept:?}");
     assert_eq!(machine.shell("ss -tln | grep -E ':(9420|9421|9480|9521) ' || true").text(), "");
 }
 

@@ -64,12 +64,13 @@ pub fn while_playing(machine: &Machine) {
     shmz(machine, &["rm", &next, &uid]);
     shmz(machine, &["--service", "pool", "rm", &other]);
 
+    let said = machine.journal(&["-p", "warning", "-u", "shmooze-*", "-o", "cat"]);
+    assert_eq!(said, "");
+
     // When it suits.
     machine.run(&["systemctl", "restart", "shmooze-launcher.service", "shmooze-queue.service"]).success();
     assert!(!is_outdated(machine, "shmooze-queue") && !is_outdated(machine, "shmooze-launcher"));
     shmz(machine, &["add", "slides"]);
-    let said = machine.journal(&["-p", "warning", "-u", "shmooze-*", "-o", "cat"]);
-    assert_eq!(said, "");
 }
 
 pub fn while_idle(machine: &Machine) {
