@@ -23,8 +23,9 @@ impl Inventory {
                     -o -path /opt/packages -o -path /run/user \\) -prune -o -print",
         );
         let is_noise = |path: &str| {
-            // Copies of before, and locks.
+            // Copies of before, what services of the system have for themselves, and locks.
             path.starts_with("/etc/") && path.ends_with('-')
+                || path.starts_with("/var/tmp/systemd-private-") && !path.contains("shmooze")
                 || path.starts_with("/var/lib/dpkg/") && (path.ends_with("-old") || path.contains("lock"))
         };
         let files = list.success().text().lines().filter(|path| !is_noise(path)).map(str::to_owned).collect();
