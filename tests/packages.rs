@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         .host("manual pages are in order", content::manual_pages)
         .host("completions load", content::completions)
         .each(Kind::CONTAINERS, "installed, used, removed, purged", life::whole)
+        .each(Kind::CONTAINERS, "what the README says", life::readme)
         .each(Kind::CONTAINERS, "the tests of the package pass", life::autopkgtest)
         .each(Kind::CONTAINERS, "an upgrade while something plays", upgrade::while_playing)
         .each(Kind::CONTAINERS, "an upgrade while nothing plays", upgrade::while_idle)

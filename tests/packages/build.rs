@@ -16,6 +16,10 @@ use shmooze_test_machine::Machine;
 /// The version that the packages of before have.
 const BEFORE: &str = "0.0.1~before";
 
+/// Where machines have the packages.
+const HERE: &str = "/opt/packages";
+const HERE_BEFORE: &str = "/opt/packages-before";
+
 /// What is not sources.
 const LEFT_OUT: [&str; 2] = [".git", "target"];
 
@@ -44,22 +48,32 @@ impl Packages {
         files(&self.folder, end).pop().unwrap()
     }
 
+    /// Puts the packages where [`Packages::install`] takes them from.
+    pub fn bring(&self, machine: &Machine) {
+        bring(machine, &self.folder, HERE);
+    }
+
     /// Installs the packages as an administrator does.
     pub fn install(&self, machine: &Machine) {
-        install(machine, &self.folder, "/opt/packages");
+        self.bring(machine);
+        install(machine, HERE);
     }
 
     /// Installs those of the version before.
     pub fn install_before(&self, machine: &Machine) {
-        install(machine, &self.before, "/opt/packages-before");
+        bring(machine, &self.before, HERE_BEFORE);
+        install(machine, HERE_BEFORE);
     }
 }
 
-fn install(machine: &Machine, folder: &Path, guest: &str) {
+fn bring(machine: &Machine, folder: &Path, guest: &str) {
     for package in files(folder, ".deb") {
         let name = package.file_name().unwrap().to_string_lossy().into_owned();
         machine.copy_in(&package, &format!("{guest}/{name}"));
     }
+}
+
+fn install(machine: &Machine, guest: &str) {
     let script = format!("apt-get -y -o Dpkg::Use-Pty=0 install {guest}/*.deb");
     println!("{}", machine.command(&["bash", "-c", &script]).env("DEBIAN_FRONTEND", "noninteractive").run().success().text());
 }

@@ -161,3 +161,17 @@ pub fn autopkgtest(machine: &Machine) {
     let output = machine.command(&["/opt/demo"]).within(Duration::from_secs(180)).run();
     assert_eq!((output.status, output.text().as_str(), output.errors().as_str()), (0, "demo: done", ""), "{output:?}");
 }
+
+/// What the README tells administrators to type.
+pub fn readme(machine: &Machine) {
+    let readme = include_str!("../../README.md");
+    let section = readme.split("\n## ").find(|section| section.starts_with("On a Debian host\n")).unwrap();
+    let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    # ")).collect();
+    assert_eq!(commands.len(), 5, "{commands:?}");
+    packages().bring(machine);
+    for command in commands {
+        let output = machine.command(&["bash", "-c", &format!("cd /opt/packages && {command}")]).run().success();
+        println!("# {command}\n{}", output.text());
+    }
+    assert!(shmz(machine, &["--json", "status"]).contains("\"state\":\"playing\""), "{}", shmz(machine, &["--json", "status"]));
+}
