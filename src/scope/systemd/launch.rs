@@ -175,7 +175,7 @@ pub(super) async fn release(ready: &mut Ready, spec: &mut Spec, unit: &str) -> R
         spec.program.environment.retain(|(name, _)| name != JOURNAL_STREAM);
         spec.program.environment.push((JOURNAL_STREAM.to_owned(), stream.clone()));
     }
-    spec.witness().launched(ready.held.pid, Some(unit));
+    spec.tell_launched(ready.held.pid, Some(unit));
     match timeout(RELEASE_DEADLINE, ready.held.release(&spec.program)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error @ ScopeError::Execute { .. })) => Err(NotReleased::Failed(error)),
