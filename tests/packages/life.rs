@@ -166,7 +166,8 @@ pub fn autopkgtest(machine: &Machine) {
 pub fn readme(machine: &Machine) {
     let readme = include_str!("../../README.md");
     let section = readme.split("\n## ").find(|section| section.starts_with("On a Debian host\n")).unwrap();
-    let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    # ")).collect();
+    let commands = section.lines().filter_map(|line| line.strip_prefix("    # ")).filter(|command| !command.starts_with(' '));
+    let commands: Vec<&str> = commands.collect();
     assert_eq!(commands.len(), 5, "{commands:?}");
     packages().bring(machine);
     for command in commands {
