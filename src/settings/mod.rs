@@ -85,9 +85,8 @@ pub struct Settings {
     pub max_line_bytes: usize,
     /// The gateway's own settings.
     pub gateway: Gateway,
-    /// The whole object as it is in effect: the application's own keys, every `_path` key expanded, our defaults
-    /// filled in.
-    pub values: Map<String, Value>,
+    /// The object as the file has it, every `_path` key expanded.
+    given: Map<String, Value>,
     /// The text that they were read from.
     text: Arc<str>,
     /// What the sentences call the file.
@@ -150,7 +149,7 @@ impl Settings {
     /// As for [`Settings::load`].
     pub fn parse_with(text: &str, path: &Path, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let mut problems = Problems::new(path);
-        let value: Value = match serde_json::from_str(text) {
+        let mut value: Value = match serde_json::from_str(text) {
             Ok(value) => value,
             Err(error) => {
                 problems.add_to_file(syntax(&error));
@@ -164,7 +163,10 @@ impl Settings {
             _ => lookup(name),
         };
         let mut reader = Reader { problems, lookup: &own };
-        let settings = read(&mut reader, &value, &file, path).map(|settings| Self { text: text.into(), ..settings });
+        let settings = read(&mut reader, &value, &file, path).map(|settings| {
+            let given = expanded(&reader, value.as_object_mut().map(std::mem::take).unwrap_or_default());
+            Self { text: text.into(), given, ..settings }
+        });
         match settings {
             Some(settings) => reader.problems.into_result(settings),
             None => Err(reader.problems.into_error()),
@@ -177,12 +179,37 @@ impl Settings {
         &self.text
     }
 
+    /// The whole object as it is in effect: the application's own keys, every `_path` key expanded, our defaults filled in. Made
+    /// when it is asked for, since few need it; a key stays in its place.
+    #[must_use]
+    pub fn values(&self) -> Map<String, Value> {
+        let ours = ["ports", "services", "public", "static_prefix", "wsgi_prefix", "max_line_bytes", "gateway"];
+        let keys = self.given.keys().map(String::as_str).chain(ours.into_iter().filter(|key| !self.given.contains_key(*key)));
+        keys.filter_map(|key| Some((key.to_owned(), self.value(key)?))).collect()
+    }
+
+    /// The value of one key as it is in effect.
+    fn value(&self, key: &str) -> Option<Value> {
+        Some(match key {
+            "ports" => self.ports.iter().map(|(name, port)| (name.clone(), (*port).into())).collect::<Map<_, _>>().into(),
+            "services" => {
+                let services = self.services.iter().map(|(name, service)| (name.clone(), service.to_json()));
+                services.collect::<Map<_, _>>().into()
+            }
+            "public" => self.public.clone().into(),
+            "static_prefix" => self.static_prefix.as_str().into(),
+            "wsgi_prefix" => self.wsgi_prefix.as_str().into(),
+            "max_line_bytes" => self.max_line_bytes.into(),
+            "gateway" => self.gateway.to_json(),
+            other => self.given.get(other)?.clone(),
+        })
+    }
+
     /// The settings named in `public`, as a JSON object in the order of `public`; null for one that is not there, as the
     /// original had it. What it holds anyone may read.
     #[must_use]
     pub fn public_json(&self) -> String {
-        let value = |key: &String| self.values.get(key).cloned().unwrap_or(Value::Null);
-        let named = self.public.iter().map(|key| (key.clone(), value(key)));
+        let named = self.public.iter().map(|key| (key.clone(), self.value(key).unwrap_or(Value::Null)));
         Value::from(named.collect::<Map<_, _>>()).to_string()
     }
 
@@ -190,7 +217,7 @@ impl Settings {
     /// settings are read.
     #[must_use]
     pub fn effective_json(&self) -> String {
-        format!("{:#}", Value::from(self.values.clone()))
+        format!("{:#}", Value::from(self.values()))
     }
 }
 
@@ -221,16 +248,6 @@ fn read(reader: &mut Reader<'_>, value: &Value, file: &Path, shown_file: &Path) 
         Some(node) => Gateway::read(reader, &node, max_line_bytes),
         None => Gateway::with_max_line_bytes(max_line_bytes),
     };
-    let values = effective(reader, fields.map, |map| {
-        map.insert("ports".into(), ports.iter().map(|(name, port)| (name.clone(), (*port).into())).collect::<Map<_, _>>().into());
-        let services = services.iter().map(|(name, service)| (name.clone(), service.to_json())).collect::<Map<_, _>>();
-        map.insert("services".into(), services.into());
-        map.insert("public".into(), public.clone().into());
-        map.insert("static_prefix".into(), static_prefix.clone().into());
-        map.insert("wsgi_prefix".into(), wsgi_prefix.clone().into());
-        map.insert("max_line_bytes".into(), max_line_bytes.into());
-        map.insert("gateway".into(), gateway.to_json());
-    });
     Some(Settings {
         file: file.to_path_buf(),
         name,
@@ -243,24 +260,22 @@ fn read(reader: &mut Reader<'_>, value: &Value, file: &Path, shown_file: &Path) 
         log_database_path,
         max_line_bytes,
         gateway,
-        values,
+        given: Map::new(),
         text: Arc::default(),
         shown_file: shown_file.to_path_buf(),
         search_path: (reader.lookup)("PATH"),
     })
 }
 
-/// The object of the file with `_path` keys expanded, and then what `fill_in` puts there; a key stays in its place.
-fn effective(reader: &Reader<'_>, map: &Map<String, Value>, fill_in: impl FnOnce(&mut Map<String, Value>)) -> Map<String, Value> {
-    let mut values = map.clone();
-    for (_, value) in values.iter_mut().filter(|(key, _)| key.ends_with("_path")) {
+/// The object of the file with its `_path` keys expanded.
+fn expanded(reader: &Reader<'_>, mut map: Map<String, Value>) -> Map<String, Value> {
+    for (_, value) in map.iter_mut().filter(|(key, _)| key.ends_with("_path")) {
         // An application's own key may hold something else than text.
         if let Value::String(text) = value {
             *text = reader.expand(text);
         }
     }
-    fill_in(&mut values);
-    values
+    map
 }
 
 fn read_ports(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMap<String, u16> {

@@ -24,19 +24,19 @@ pub(super) struct Reader<'a> {
 /// A value and its place.
 pub(super) struct Node<'a> {
     pub(super) value: &'a Value,
-    pub(super) at: JsonPath,
+    pub(super) at: JsonPath<'a>,
 }
 
 /// The members of an object, and its place.
 pub(super) struct Fields<'a> {
     pub(super) map: &'a Map<String, Value>,
-    pub(super) at: JsonPath,
+    pub(super) at: JsonPath<'a>,
 }
 
 impl<'a> Fields<'a> {
     /// The value of `key`, where there is one.
     pub(super) fn get(&self, key: &str) -> Option<Node<'a>> {
-        self.map.get(key).map(|value| Node { value, at: self.at.key(key) })
+        self.map.get_key_value(key).map(|(key, value)| Node { value, at: self.at.key(key) })
     }
 
     /// All members in order.
@@ -68,14 +68,14 @@ impl Reader<'_> {
     /// The members of an object that has no other keys than `known`.
     pub(super) fn object_of<'a>(&mut self, node: &Node<'a>, known: &[&str]) -> Option<Fields<'a>> {
         let fields = self.object(node)?;
-        for (key, child) in fields.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
-            self.unknown(&child.at, key, known.iter().copied());
+        for key in fields.map.keys().filter(|key| !known.contains(&key.as_str())) {
+            self.unknown(&fields.at.key(key), key, known.iter().copied());
         }
         Some(fields)
     }
 
     /// Notes a key that is not known here.
-    pub(super) fn unknown<'n>(&mut self, at: &JsonPath, key: &str, known: impl IntoIterator<Item = &'n str>) {
+    pub(super) fn unknown<'n>(&mut self, at: &JsonPath<'_>, key: &str, known: impl IntoIterator<Item = &'n str>) {
         match closest(key, known) {
             Some(name) => self.problems.add(at, format_args!("is not known; did you mean \"{name}\"?")),
             None => self.problems.add(at, "is not known"),
