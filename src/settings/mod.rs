@@ -57,6 +57,9 @@ pub const DEFAULT_FILE: &str = "/etc/shmooze/settings.json";
 /// Longest line taken from a peer, in bytes, where the settings do not say otherwise (protocol.md section 1).
 pub const DEFAULT_MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
+/// The keys that [`Settings::values`] makes anew from what was read.
+const OURS: [&str; 7] = ["ports", "services", "public", "static_prefix", "wsgi_prefix", "max_line_bytes", "gateway"];
+
 /// The key of `ports` that is the gateway's own port and no service.
 pub const GATEWAY_PORT: &str = "wsgi";
 
@@ -85,7 +88,8 @@ pub struct Settings {
     pub max_line_bytes: usize,
     /// The gateway's own settings.
     pub gateway: Gateway,
-    /// The object as the file has it, every `_path` key expanded.
+    /// The application's own keys in the order of the file, every `_path` key expanded; null where one of ours stands, which is
+    /// read already.
     given: Map<String, Value>,
     /// The text that they were read from.
     text: Arc<str>,
@@ -164,7 +168,7 @@ impl Settings {
         };
         let mut reader = Reader { problems, lookup: &own };
         let settings = read(&mut reader, &value, &file, path).map(|settings| {
-            let given = expanded(&reader, value.as_object_mut().map(std::mem::take).unwrap_or_default());
+            let given = own_keys(&reader, value.as_object_mut().map(std::mem::take).unwrap_or_default());
             Self { text: text.into(), given, ..settings }
         });
         match settings {
@@ -183,8 +187,8 @@ impl Settings {
     /// when it is asked for, since few need it; a key stays in its place.
     #[must_use]
     pub fn values(&self) -> Map<String, Value> {
-        let ours = ["ports", "services", "public", "static_prefix", "wsgi_prefix", "max_line_bytes", "gateway"];
-        let keys = self.given.keys().map(String::as_str).chain(ours.into_iter().filter(|key| !self.given.contains_key(*key)));
+        let missing = OURS.into_iter().filter(|key| !self.given.contains_key(*key));
+        let keys = self.given.keys().map(String::as_str).chain(missing);
         keys.filter_map(|key| Some((key.to_owned(), self.value(key)?))).collect()
     }
 
@@ -267,12 +271,14 @@ fn read(reader: &mut Reader<'_>, value: &Value, file: &Path, shown_file: &Path) 
     })
 }
 
-/// The object of the file with its `_path` keys expanded.
-fn expanded(reader: &Reader<'_>, mut map: Map<String, Value>) -> Map<String, Value> {
-    for (_, value) in map.iter_mut().filter(|(key, _)| key.ends_with("_path")) {
-        // An application's own key may hold something else than text.
-        if let Value::String(text) = value {
-            *text = reader.expand(text);
+/// The application's own keys of the file's object.
+fn own_keys(reader: &Reader<'_>, mut map: Map<String, Value>) -> Map<String, Value> {
+    for (key, value) in &mut map {
+        match value {
+            _ if OURS.contains(&key.as_str()) => *value = Value::Null,
+            // An application's own key may hold something else than text.
+            Value::String(text) if key.ends_with("_path") => *text = reader.expand(text),
+            _ => {}
         }
     }
     map
