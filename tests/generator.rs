@@ -132,6 +132,23 @@ fn what_comes_of_settings() {
     }
 }
 
+/// Nobody else's machine reaches the gateway unless the settings say so.
+#[test]
+fn the_gateway_listens_to_this_machine_alone() {
+    let mut seen = [0, 0];
+    for case in cases() {
+        let named = fs::read_to_string(case.join("root/etc/shmooze/settings.json")).unwrap_or_default().contains("\"address\"");
+        let (units, _) = run(&case);
+        let socket = units.get(Path::new("shmooze-gateway.socket.d/50-settings.conf"));
+        for address in socket.iter().flat_map(|(_, text)| text.lines()).filter_map(|line| line.strip_prefix("ListenStream=")) {
+            let is_loopback = address.is_empty() || address.starts_with("127.0.0.1:") || address.starts_with("[::1]:");
+            assert!(is_loopback || named, "{}: {address}", case.display());
+            seen[usize::from(!is_loopback)] += 1;
+        }
+    }
+    assert!(seen[0] > 10 && seen[1] > 0, "{seen:?}");
+}
+
 /// What is said goes to the kernel's log where there is one, each sentence in one write.
 #[test]
 fn the_kernel_is_told() {

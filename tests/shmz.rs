@@ -493,6 +493,40 @@ fn check_prints_every_problem() {
 }
 
 #[test]
+fn check_looks_at_tokens_too() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings_file(folder.path(), &json!({"ports": {"queue": 1}}));
+    let settings = settings.to_str().unwrap();
+    let ok = || ran(&format!("{settings}: ok\n"), "", 0);
+    let write = |name: &str, text: &str| {
+        let path = settings_folder(settings).join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    };
+    let good = r#"{"endpoints": {"queue": {"tokens": [{"token": "0123456789abcdef", "level": "view"}]}}}"#;
+    // Those that are named, and those beside the settings.
+    let named = write("others.json", good);
+    assert_eq!(run(&["check", settings, "--tokens", &named]), ok());
+    let beside = write("tokens.json", good);
+    assert_eq!(run(&["check", settings]), ok());
+    write("tokens.json", r#"{"endpoints": {"queue": {"tokens": [{"token": "topsecret", "level": "view"}]}}}"#);
+    let sentence = format!(
+        "{beside}: endpoints.queue.tokens[0].token must be 16 to 512 letters, digits and \"-._~+/\", with \"=\" at the end if at all.\n"
+    );
+    assert_eq!(run(&["check", "--quiet", "--only-file", settings]), ran(&sentence, "", 1));
+    assert_eq!(run(&["check", settings, "--tokens", &named]), ok());
+    fs::remove_file(&named).unwrap();
+    let missing = format!("{named}: cannot be read: No such file or directory.\n");
+    assert_eq!(run(&["check", settings, "--tokens", &named]), ran(&missing, "", 1));
+}
+
+fn settings_folder(settings: &str) -> &Path {
+    Path::new(settings).parent().unwrap()
+}
+
+#[test]
 fn settings_prints_what_is_in_effect() {
     let folder = tempfile::tempdir().unwrap();
     let file = settings_file(folder.path(), &json!({"ports": {"queue": 1}, "music_path": "$SHMOOZE_SETTINGS_DIR/music"}));

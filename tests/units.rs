@@ -10,6 +10,7 @@ mod units {
     pub mod apply;
     pub mod begin;
     pub mod end;
+    pub mod gateway;
     pub mod host;
     pub mod security;
     pub mod trouble;
@@ -19,12 +20,15 @@ mod units {
 }
 
 fn main() -> ExitCode {
-    use units::{apply, begin, end, host, security, trouble, user, verify, whole};
+    use units::{apply, begin, end, gateway, host, security, trouble, user, verify, whole};
     Tests::new()
         .prepare(host::install)
         .each(Kind::CONTAINERS, "only sockets until somebody asks", begin::on_demand)
         .each(Kind::CONTAINERS, "a module lives in a scope of its own", begin::scope)
         .each(Kind::CONTAINERS, "little is exposed", security::exposure)
+        .each(Kind::CONTAINERS, "the gateway takes tokens", gateway::tokens)
+        .each(Kind::CONTAINERS, "tokens at fault are no open door", gateway::tokens_at_fault)
+        .each(Kind::CONTAINERS, "a user's gateway takes tokens", gateway::tokens_of_a_user)
         .each(Kind::CONTAINERS, "systemctl tells what goes on", begin::status)
         .each(Kind::CONTAINERS, "the journal tells a module's life", begin::journal)
         .each(Kind::CONTAINERS, "a reload is heard by all who must", begin::reload)
@@ -34,7 +38,7 @@ fn main() -> ExitCode {
         .each(Kind::CONTAINERS, "a module lives as long as it may", end::lifetime)
         .each(Kind::CONTAINERS, "nothing of a module stays", end::escape)
         .each(Kind::CONTAINERS, "stopping a service ends its modules", end::stop)
-        .each(Kind::CONTAINERS, "a stuck broker is found out", trouble::watchdog)
+        .each(Kind::CONTAINERS, "a stuck service is found out", trouble::watchdog)
         .each(Kind::CONTAINERS, "modules outlive the launcher", trouble::launcher)
         .each(Kind::CONTAINERS, "modules of a broker that is given up", trouble::given_up)
         .each(Kind::CONTAINERS, "a crash is not the end", trouble::crash)

@@ -35,6 +35,8 @@ impl Arguments {
         let variables = |name: &str| known.get(name).cloned();
         let surroundings = Surroundings::look(manager, &variables, Path::new("/"));
         let (settings, place) = read(&surroundings, &variables, shell)?;
+        // The gateway would not start with tokens at fault.
+        settings.tokens_beside()?;
         let Generated { tree: wanted, problems } = generate(&settings, &surroundings);
         // With the environment of who asks, as `check` does: it has the folders in which programs are searched.
         let lacking = Settings::load(Some(&place.file))?.problems_of_machine();

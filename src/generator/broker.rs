@@ -29,7 +29,7 @@ pub(super) fn write(tree: &mut Tree, settings: &Settings, name: &str, kind: &str
         ("NAME", name),
         ("SETTINGS", &daemons::settings_variable(settings)),
         ("RESTART", if surroundings.knows_restart_mode() { DIRECT_RESTART } else { "" }),
-        ("RELOAD", &daemons::reload_lines(surroundings, &check)),
+        ("RELOAD", &daemons::reload_lines(surroundings, "", &check)),
         ("TITLE", &title),
         ("TYPE", daemons::service_type(surroundings)),
         ("UNIT", &unit_name::of_service(name)),

@@ -11,6 +11,8 @@
 //! What is wrong with the file itself keeps a daemon from starting. What is wrong with the machine that it is used on
 //! (a missing program, user or directory) does not: only that module fails to start. So the two are separate.
 //!
+//! The gateway's tokens are no settings, which anybody may read: they have a file of their own (`tokens`).
+//!
 //! **Invariant:** whatever the file holds, it gives settings or at least one problem; nothing here panics.
 
 mod args;
@@ -24,6 +26,7 @@ mod read;
 mod read_service;
 mod service;
 mod suggest;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +42,7 @@ pub use place::{Fallback, Place};
 pub(crate) use place::{below, is_missing};
 pub use problem::{Problem, SettingsError};
 pub use service::{App, Lists, ModuleType, Process, Service, Timeouts};
+pub use tokens::{Keeper, load_tokens};
 
 use gateway::{MESSAGE_BYTES, read_size};
 use problem::{JsonPath, Problems};

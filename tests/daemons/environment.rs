@@ -27,8 +27,7 @@ const PRIVATE: [&str; 16] = [
     "WATCHDOG_USEC",
 ];
 /// Those of them that mean nothing to the daemon itself, so that any value will do.
-const MEANINGLESS: [&str; 9] = [
-    "CREDENTIALS_DIRECTORY",
+const MEANINGLESS: [&str; 8] = [
     "INVOCATION_ID",
     "JOURNAL_STREAM",
     "LISTEN_PIDFDID",
@@ -42,7 +41,8 @@ const MEANINGLESS: [&str; 9] = [
 fn start(manager: &Manager, program: Program, world: &World) -> Daemon {
     let listener = TcpListener::bind(("127.0.0.1", program.port(world))).unwrap();
     let mut command = manager.command(program, world, vec![unnamed(listener)]);
-    let daemon = Daemon::start(command.env("WATCHDOG_USEC", "1000000").envs(MEANINGLESS.map(|name| (name, "7"))), 0);
+    command.env("WATCHDOG_USEC", "1000000").env("CREDENTIALS_DIRECTORY", world.folder.path());
+    let daemon = Daemon::start(command.envs(MEANINGLESS.map(|name| (name, "7"))), 0);
     manager.until("READY=1");
     // It is there for the daemon, so that it is its doing where modules do not find it.
     let variables = variables(i32::try_from(daemon.pid()).unwrap());

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use shmooze::access::{HostRule, Origin};
 use shmooze::settings::{Amount, Gateway, Limit, OomPolicy, Permyriad, ProcessLimit, ScopeLimit, Service, Settings, Timeouts};
 
 use super::{FULL, parse};
@@ -23,6 +24,8 @@ fn everything_is_read() {
     gateway.address = "::1".parse().unwrap();
     gateway.service_timeout = Duration::from_secs(5);
     gateway.max_connections = 100;
+    gateway.hosts = vec![HostRule::Name("kiosk.example".to_owned()), HostRule::Below("lan".to_owned())];
+    gateway.origins = ["https://kiosk.example", "http://10.0.0.5:8080"].map(|text| Origin::parse(text).unwrap()).to_vec();
     assert_eq!(settings.gateway, gateway);
     assert_eq!(gateway.max_body_bytes, 1 << 20);
     let kinds: Vec<_> = settings.services.iter().map(|(name, service)| (name.as_str(), service.kind())).collect();

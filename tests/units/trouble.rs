@@ -11,23 +11,29 @@ const REAPER: &str = "shmooze-reap@shmooze-queue.service";
 const NEVER_STARTS: &str = "[Service]\nExecStartPre=false\n";
 
 pub fn watchdog(machine: &Machine) {
-    machine.write("/etc/systemd/system/shmooze-queue.service.d/short.conf", "[Service]\nWatchdogSec=2\n");
+    let units = ["shmooze-queue", "shmooze-gateway", "shmooze-launcher"];
+    for unit in units {
+        assert!(machine.run(&["systemctl", "cat", unit]).success().text().contains("\nWatchdogSec=30\n"), "{unit}");
+        machine.write(&format!("/etc/systemd/system/{unit}.service.d/short.conf"), "[Service]\nWatchdogSec=2\n");
+    }
     machine.run(&["systemctl", "daemon-reload"]).success();
-    machine.run(&["systemctl", "start", "shmooze-queue.service"]).success();
-    let pid = property(machine, "shmooze-queue", "MainPID");
-    // Fed while it is well: longer than it may be silent.
+    let services = units.map(|unit| format!("{unit}.service"));
+    machine.run(&[&["systemctl", "start"], &services.each_ref().map(String::as_str)[..]].concat()).success();
+    let pids = units.map(|unit| property(machine, unit, "MainPID"));
+    // Fed while they are well: longer than they may be silent.
     machine.run(&["sleep", "3"]).success();
-    assert_eq!(
-        (property(machine, "shmooze-queue", "MainPID"), property(machine, "shmooze-queue", "NRestarts")),
-        (pid.clone(), "0".into())
-    );
-    machine.run(&["kill", "-STOP", &pid]).success();
-    eventually("it is started anew", || {
-        property(machine, "shmooze-queue", "NRestarts") == "1" && is_active(machine, "shmooze-queue")
-    });
-    let journal = machine.journal(&["-u", "shmooze-queue", "-o", "cat"]);
-    assert!(journal.contains("Watchdog timeout"), "{journal}");
-    assert_eq!(shmz(machine, &["--json", "queue"]), "[]");
+    for (unit, pid) in units.iter().zip(&pids) {
+        let now = (property(machine, unit, "MainPID"), property(machine, unit, "NRestarts"));
+        assert_eq!(now, (pid.clone(), "0".into()), "{unit}");
+        machine.run(&["kill", "-STOP", pid]).success();
+    }
+    for unit in units {
+        eventually("it is started anew", || property(machine, unit, "NRestarts") == "1" && is_active(machine, unit));
+        let journal = machine.journal(&["-u", unit, "-o", "cat"]);
+        assert!(journal.contains("Watchdog timeout"), "{unit}: {journal}");
+    }
+    assert_eq!(shmz(machine, &["--url", "http://127.0.0.1:9480/", "--json", "queue"]), "[]");
+    add(machine, "queue", "tiny");
 }
 
 pub fn launcher(machine: &Machine) {
