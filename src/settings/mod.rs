@@ -18,6 +18,7 @@
 mod args;
 mod expand;
 mod gateway;
+mod json;
 mod limit;
 mod machine;
 mod place;
@@ -45,8 +46,9 @@ pub use service::{App, Lists, ModuleType, Process, Service, Timeouts};
 pub use tokens::{Keeper, load_tokens};
 
 use gateway::{MESSAGE_BYTES, read_size};
+use json::{Json, Object};
 use problem::{JsonPath, Problems};
-use read::{Fields, Node, Reader, whole};
+use read::{Fields, Node, Reader, whole_number};
 use read_service::{read_services, why_no_service};
 
 /// The variable of the environment that names the settings file, and holds its absolute path for modules.
@@ -157,7 +159,7 @@ impl Settings {
     /// As for [`Settings::load`].
     pub fn parse_with(text: &str, path: &Path, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let mut problems = Problems::new(path);
-        let mut value: Value = match serde_json::from_str(text) {
+        let value: Json<'_> = match serde_json::from_str(text) {
             Ok(value) => value,
             Err(error) => {
                 problems.add_to_file(syntax(&error));
@@ -172,7 +174,7 @@ impl Settings {
         };
         let mut reader = Reader { problems, lookup: &own };
         let settings = read(&mut reader, &value, &file, path).map(|settings| {
-            let given = own_keys(&reader, value.as_object_mut().map(std::mem::take).unwrap_or_default());
+            let given = value.as_object().map(|object| own_keys(&reader, object)).unwrap_or_default();
             Self { text: text.into(), given, ..settings }
         });
         match settings {
@@ -237,7 +239,7 @@ fn syntax(error: &serde_json::Error) -> String {
 }
 
 /// Reads everything; `None` where the file holds no object at all.
-fn read(reader: &mut Reader<'_>, value: &Value, file: &Path, shown_file: &Path) -> Option<Settings> {
+fn read(reader: &mut Reader<'_>, value: &Json<'_>, file: &Path, shown_file: &Path) -> Option<Settings> {
     let fields = reader.object(&Node { value, at: JsonPath::root() })?;
     let ports = fields.get("ports").map(|node| read_ports(reader, &node)).unwrap_or_default();
     let services = fields.get("services").map(|node| read_services(reader, &node)).unwrap_or_default();
@@ -276,23 +278,22 @@ fn read(reader: &mut Reader<'_>, value: &Value, file: &Path, shown_file: &Path) 
 }
 
 /// The application's own keys of the file's object.
-fn own_keys(reader: &Reader<'_>, mut map: Map<String, Value>) -> Map<String, Value> {
-    for (key, value) in &mut map {
-        match value {
-            _ if OURS.contains(&key.as_str()) => *value = Value::Null,
-            // An application's own key may hold something else than text.
-            Value::String(text) if key.ends_with("_path") => *text = reader.expand(text),
-            _ => {}
-        }
-    }
-    map
+fn own_keys(reader: &Reader<'_>, object: &Object<'_>) -> Map<String, Value> {
+    let own = |key: &str, value: &Json<'_>| match value {
+        _ if OURS.contains(&key) => Value::Null,
+        // An application's own key may hold something else than text.
+        Json::String(text) if key.ends_with("_path") => reader.expand(text).into(),
+        other => other.to_value(),
+    };
+    object.iter().map(|(key, value)| (key.to_owned(), own(key, value))).collect()
 }
 
 fn read_ports(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMap<String, u16> {
     let Some(fields) = reader.object(node) else { return IndexMap::new() };
     let mut ports: IndexMap<String, u16> = IndexMap::new();
     for (name, node) in fields.iter() {
-        let port = whole(node.value).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+        let port =
+            node.value.as_number().and_then(whole_number).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
         let Some(port) = port else {
             reader.expected(&node, "a port number from 1 to 65535");
             continue;
@@ -301,21 +302,21 @@ fn read_ports(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMap<String, u16>
             let other = fields.at.key(other);
             reader.problems.add(&node.at, format_args!("is {port}, which is the port of {other} already"));
         }
-        ports.insert(name.clone(), port);
+        ports.insert(name.to_owned(), port);
     }
     ports
 }
 
 /// Every service has its port; one that is written down but wrong has been noted already.
 fn check_ports(reader: &mut Reader<'_>, fields: &Fields<'_>) {
-    let Some(services) = fields.map.get("services").and_then(Value::as_object) else { return };
+    let Some(services) = fields.map.get("services").and_then(Json::as_object) else { return };
     let ports = match fields.map.get("ports") {
-        Some(Value::Object(ports)) => Some(ports),
+        Some(Json::Object(ports)) => Some(ports),
         Some(_) => return,
         None => None,
     };
     for name in
-        services.keys().filter(|name| why_no_service(name).is_none() && !ports.is_some_and(|ports| ports.contains_key(*name)))
+        services.keys().filter(|name| why_no_service(name).is_none() && !ports.is_some_and(|ports| ports.contains_key(name)))
     {
         let at = JsonPath::root().key("services").key(name);
         let missing = JsonPath::root().key("ports").key(name);
