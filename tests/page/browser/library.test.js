@@ -72,7 +72,7 @@ test("a queue that is killed and comes back", { timeout: 4 * PATIENCE }, async (
   await page.waitForFunction((uid) => subscription.state.queue.some((module) => module.uid === uid), uid);
   assert.equal(await page.evaluate(() => queue.alive), true);
 
-  await family.kill("queue");
+  await family.stop("queue");
   await page.waitForFunction(() => heard.includes("dead"));
   const refused = await page.evaluate(() => queue.query("queue").catch(({ name, status, message }) => [name, status, message]));
   assert.deepEqual(refused.slice(0, 2), ["ShmoozeError", 502]);

@@ -17,27 +17,30 @@ const files = {
   "original/assets/backbone.js": join(modules, "backbone/backbone.js"),
 };
 
-let family;
 let browser;
+let family;
+let apart;
 
 before(async () => {
-  family = await makeFamily({ files });
   browser = await startBrowser();
+  family = await makeFamily({ files });
+  apart = await makeFamily({ files, queueApart: true });
   await family.start();
 });
 
 after(async () => {
   await browser?.close();
   await family?.end();
+  await apart?.end();
 });
 
 /** Opens the page with an empty queue; `lists` will be what it sends to the queue. */
-async function open(t, options) {
-  const { result } = await family.command("queue", "queue");
-  await family.command("queue", "rm", { uids: result.map(({ uid }) => uid) });
+async function open(t, { command, url }, options) {
+  const { result } = await command("queue", "queue");
+  await command("queue", "rm", { uids: result.map(({ uid }) => uid) });
   // The application's own service starts beside the others.
-  for (const end = Date.now() + PATIENCE; !(await family.command("volume", "get_volume")).success; ) assert(Date.now() < end);
-  const page = await openPage(t, browser, `${family.url}/static/original/index.html`, options);
+  for (const end = Date.now() + PATIENCE; !(await command("volume", "get_volume")).success; ) assert(Date.now() < end);
+  const page = await openPage(t, browser, `${url}/static/original/index.html`, options);
   await page.locator("#type option").first().waitFor({ state: "attached" });
   const lists = [];
   page.on("request", (request) => {
@@ -55,7 +58,7 @@ async function add(page, type, name) {
 const item = (page, text) => page.locator("#queue li", { hasText: text });
 
 test("original: settings, colours and other services", { timeout: 2 * PATIENCE }, async (t) => {
-  const { page } = await open(t);
+  const { page } = await open(t, family);
   await page.locator("#volume", { hasText: "050 at shmooze example" }).waitFor();
   await page.locator("h1.title", { hasText: "shmooze example" }).waitFor();
   assert.equal(await page.evaluate(() => document.documentElement.style.backgroundColor), "rgb(18, 52, 86)");
@@ -65,7 +68,7 @@ test("original: settings, colours and other services", { timeout: 2 * PATIENCE }
 });
 
 test("original: add, ask, tell, remove", { timeout: 2 * PATIENCE }, async (t) => {
-  const { page, lists } = await open(t);
+  const { page, lists } = await open(t, family);
   await add(page, "echo", "first");
   await item(page, "First | playing").waitFor();
   await add(page, "echo", "second");
@@ -87,7 +90,7 @@ test("original: add, ask, tell, remove", { timeout: 2 * PATIENCE }, async (t) =>
 });
 
 test("original: each error reaches its own callback", { timeout: 2 * PATIENCE }, async (t) => {
-  const { page, lists } = await open(t);
+  const { page, lists } = await open(t, family);
   await add(page, "echo", "only");
   await item(page, "Only | playing").waitFor();
   await item(page, "Only").locator(".fail").click();
@@ -108,21 +111,28 @@ test("original: each error reaches its own callback", { timeout: 2 * PATIENCE },
 });
 
 test("original: lost and regained", { timeout: 4 * PATIENCE }, async (t) => {
-  const { page } = await open(t, { expected: [/ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|502/] });
+  await apart.start("run");
+  await apart.start("queue");
+  const { page } = await open(t, apart, { expected: [/502|ERR_/] });
   await add(page, "echo", "before");
   await item(page, "Before | playing").waitFor();
   assert.deepEqual(await page.evaluate(() => [calls.alive > 0, calls.dead]), [true, 0]);
   assert.equal(await page.locator("#lost").isVisible(), false);
 
-  await family.kill();
-  await page.locator("#lost").waitFor({ state: "visible" });
-  await page.locator("#content").waitFor({ state: "hidden" });
-  assert.ok(await page.evaluate(() => calls.dead > 0 && !queue_endpoint.alive));
+  // The queue is killed: the gateway answers, but not for it. Then everything is gone.
+  for (const name of ["queue", "run"]) {
+    await apart.stop(name);
+    await page.locator("#lost").waitFor({ state: "visible" });
+    await page.locator("#content").waitFor({ state: "hidden" });
+    assert.ok(await page.evaluate(() => calls.dead > 0 && !queue_endpoint.alive));
 
-  await family.start();
-  await page.locator("#content").waitFor({ state: "visible" });
-  await page.locator("#lost").waitFor({ state: "hidden" });
-  await page.waitForFunction(() => queue_endpoint.alive && $("#queue li").length === 0);
-  await add(page, "echo", "afterwards");
-  await item(page, "Afterwards | playing").waitFor();
+    await apart.start(name);
+    await page.locator("#content").waitFor({ state: "visible" });
+    await page.locator("#lost").waitFor({ state: "hidden" });
+    await page.waitForFunction(() => queue_endpoint.alive);
+    await add(page, "echo", `after ${name}`);
+    await item(page, `After ${name}`).waitFor();
+    await page.evaluate(() => (calls.dead = 0));
+  }
+  assert.equal(await item(page, "Before").count(), 0, "what the queue had before it was killed is gone");
 });

@@ -84,14 +84,18 @@ export async function makeFamily({ files = {}, texts = {}, queueApart = false } 
       await serves.finally(() => clearTimeout(timer));
     },
 
-    /** Ends one by a signal, and waits for its end. */
-    async kill(name = "run", signal = "SIGKILL") {
+    /** Ends the whole in order, or the queue that is apart as a crash would, and waits for the end. */
+    async stop(name = "run", signal = name === "run" ? "SIGTERM" : "SIGKILL") {
       const child = running.get(name);
       running.delete(name);
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const ended = once(child, "exit");
-      child.kill(signal);
-      await ended;
+      if (child.exitCode === null && child.signalCode === null) {
+        const ended = once(child, "exit");
+        child.kill(signal);
+        await ended;
+      }
+      // Others may have inherited them.
+      child.stdout.destroy();
+      child.stderr.destroy();
     },
 
     /** Sends a command as a program would. */
@@ -103,7 +107,7 @@ export async function makeFamily({ files = {}, texts = {}, queueApart = false } 
 
     /** Ends everything in order and clears up. */
     async end() {
-      for (const name of [...running.keys()]) await family.kill(name, "SIGTERM");
+      for (const name of [...running.keys()]) await family.stop(name, "SIGTERM");
       rmSync(folder, { recursive: true, force: true });
     },
   };
