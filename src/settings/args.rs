@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::Detail;
 use super::json::Json;
 use super::read::{Node, Reader};
 use super::suggest::closest;
@@ -15,7 +16,7 @@ pub(super) fn read_args(reader: &mut Reader<'_>, node: &Node<'_>) -> Map<String,
     for (_, node) in fields.iter() {
         check_argument(reader, &node);
     }
-    fields.map.to_map()
+    if reader.detail == Detail::All { fields.map.to_map() } else { Map::new() }
 }
 
 fn check_argument(reader: &mut Reader<'_>, node: &Node<'_>) {

@@ -2,13 +2,16 @@
 //! lists of their members.
 //!
 //! A file may hold thousands of module types, and at each `daemon-reload` a systemd generator reads all of it: so nothing is
-//! copied that is not kept, and no table is made for an object of five members.
+//! copied that is not kept, no table is made for an object of five members, and of module types there is one at a time: in
+//! [`of_settings`] each stays the text that it is until it is read, since most of the time would go into the kernel's making of
+//! pages.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 /// Objects with more members than this are given a table of their keys.
@@ -24,6 +27,8 @@ pub(super) enum Json<'t> {
     String(Cow<'t, str>),
     Array(Vec<Json<'t>>),
     Object(Object<'t>),
+    /// The text of a module type ([`of_settings`]).
+    Closed(&'t str),
 }
 
 /// An object; of a key that is there twice, the last value counts.
@@ -31,7 +36,17 @@ pub(super) enum Json<'t> {
 pub(super) struct Object<'t> {
     members: Vec<(Cow<'t, str>, Json<'t>)>,
     /// Where each member is; empty where there are few.
-    places: HashMap<Cow<'t, str>, usize>,
+    places: Option<Box<HashMap<Cow<'t, str>, usize>>>,
+}
+
+/// Reads a file of settings, whose module types are [`Json::Closed`]: nothing is known of them but where they end.
+///
+/// # Errors
+/// Where the text is no JSON.
+pub(super) fn of_settings(text: &str) -> serde_json::Result<Json<'_>> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = Level::File.deserialize(&mut deserializer)?;
+    deserializer.end().map(|()| value)
 }
 
 impl Json<'_> {
@@ -60,7 +75,17 @@ impl Json<'_> {
             Self::String(text) => Value::String(text.clone().into_owned()),
             Self::Array(list) => Value::Array(list.iter().map(Json::to_value).collect()),
             Self::Object(object) => Value::Object(object.to_map()),
+            // As it stands: nobody asks this of what is closed.
+            Self::Closed(text) => serde_json::from_str(text).unwrap_or_default(),
         }
+    }
+
+    /// What was closed, read; `None` for what is open.
+    ///
+    /// # Errors
+    /// Where its text is no JSON after all, such as half of a surrogate pair.
+    pub(super) fn open(&self) -> serde_json::Result<Option<Json<'_>>> {
+        if let Self::Closed(text) = self { serde_json::from_str(text).map(Some) } else { Ok(None) }
     }
 }
 
@@ -92,10 +117,9 @@ impl<'t> Object<'t> {
     }
 
     fn place(&self, key: &str) -> Option<usize> {
-        if self.places.is_empty() {
-            self.members.iter().position(|(known, _)| known == key)
-        } else {
-            self.places.get(key).copied()
+        match &self.places {
+            Some(places) => places.get(key).copied(),
+            None => self.members.iter().position(|(known, _)| known == key),
         }
     }
 
@@ -104,11 +128,13 @@ impl<'t> Object<'t> {
             self.members[place].1 = value;
             return;
         }
-        if self.members.len() == LISTED {
-            self.places = self.members.iter().enumerate().map(|(place, (key, _))| (key.clone(), place)).collect();
+        let place = self.members.len();
+        if place == LISTED {
+            let places = self.members.iter().enumerate().map(|(place, (key, _))| (key.clone(), place));
+            self.places = Some(Box::new(places.collect()));
         }
-        if !self.places.is_empty() {
-            self.places.insert(key.clone(), self.members.len());
+        if let Some(places) = &mut self.places {
+            places.insert(key.clone(), place);
         }
         self.members.push((key, value));
     }
@@ -116,13 +142,46 @@ impl<'t> Object<'t> {
 
 impl<'de> Deserialize<'de> for Json<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyValue)
+        Level::Other.deserialize(deserializer)
     }
 }
 
-struct AnyValue;
+/// What a value is in a file of settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    File,
+    Services,
+    Service,
+    Types,
+    Type,
+    Other,
+}
 
-impl<'de> Visitor<'de> for AnyValue {
+impl Level {
+    /// What the value of `key` is in an object that is this.
+    fn of(self, key: &str) -> Self {
+        match (self, key) {
+            (Self::File, "services") => Self::Services,
+            (Self::Services, _) => Self::Service,
+            (Self::Service, "modules" | "backgrounds") => Self::Types,
+            (Self::Types, _) => Self::Type,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Level {
+    type Value = Json<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
+        if self == Self::Type {
+            return <&RawValue>::deserialize(deserializer).map(|raw| Json::Closed(raw.get()));
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Level {
     type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -169,7 +228,8 @@ impl<'de> Visitor<'de> for AnyValue {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json<'de>, A::Error> {
         let mut object = Object::default();
         while let Some(Key(key)) = members.next_key()? {
-            object.insert(key, members.next_value()?);
+            let value = members.next_value_seed(self.of(&key))?;
+            object.insert(key, value);
         }
         Ok(Json::Object(object))
     }
@@ -230,6 +290,40 @@ mod tests {
             let [ours, theirs] =
                 [serde_json::from_str::<Json<'_>>(text).map(drop), serde_json::from_str::<Value>(text).map(drop)];
             assert_eq!(ours.unwrap_err().to_string(), theirs.unwrap_err().to_string(), "{text}");
+        }
+    }
+
+    #[test]
+    fn module_types_are_closed_and_nothing_else_is() {
+        let text = r#"{"a": {"modules": {"x": {}}}, "modules": {"x": 1}, "services": {
+            "queue": {"kind": "queue", "modules": {"x": {"process": ["x"]}, "y": 5}, "backgrounds": {"z": []}, "c": {"d": {}}},
+            "pool": {"modules": [{}]}}}"#;
+        let value = of_settings(text).unwrap();
+        let mut closed = Vec::new();
+        let mut waiting = vec![&value];
+        while let Some(value) = waiting.pop() {
+            match value {
+                Json::Closed(text) => closed.push((*text, value.open().unwrap().unwrap().to_value())),
+                Json::Object(object) => waiting.extend(object.iter().map(|(_, value)| value)),
+                Json::Array(list) => waiting.extend(list),
+                other => assert!(other.open().unwrap().is_none()),
+            }
+        }
+        closed.sort_unstable_by_key(|(text, _)| *text);
+        let expected = [
+            ("5", serde_json::json!(5)),
+            ("[]", serde_json::json!([])),
+            (r#"{"process": ["x"]}"#, serde_json::json!({"process": ["x"]})),
+        ];
+        assert_eq!(closed, expected);
+        assert_eq!(value.to_value(), serde_json::from_str::<Value>(text).unwrap());
+        // It ends where it seems to, and holds what nobody can read.
+        let sly = of_settings(r#"{"services": {"q": {"modules": {"x": "\ud800"}}}}"#).unwrap();
+        let services = sly.as_object().unwrap().get("services").unwrap();
+        let types = services.as_object().unwrap().get("q").unwrap().as_object().unwrap().get("modules").unwrap();
+        assert!(types.as_object().unwrap().get("x").unwrap().open().is_err());
+        for text in [r#"{"services": {"q": {"modules": {"x": {]}}}}"#, r#"{"services": {}} 1"#] {
+            assert!(of_settings(text).is_err(), "{text}");
         }
     }
 

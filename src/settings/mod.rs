@@ -98,11 +98,20 @@ pub struct Settings {
     /// read already.
     given: Map<String, Value>,
     /// The text that they were read from.
-    text: Arc<str>,
+    text: Arc<String>,
     /// What the sentences call the file.
     shown_file: PathBuf,
     /// Where programs are searched: `PATH` of the environment that expanded the settings.
     search_path: Option<String>,
+}
+
+/// How much of the settings is kept once it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// All of it.
+    All,
+    /// All but module types, which are judged and not kept: of which units are made.
+    Services,
 }
 
 impl Settings {
@@ -120,14 +129,19 @@ impl Settings {
     /// [`SettingsError`] with everything that is wrong with the file, whatever machine it is used on.
     pub fn load(path: Option<&Path>) -> Result<Self, SettingsError> {
         let file = Self::file_of(path);
-        Self::read_file(&file, &file, &|name| std::env::var(name).ok())
+        Self::read_file(&file, &file, &|name| std::env::var(name).ok(), Detail::All)
     }
 
     /// Reads what stands in the file `real` as if it stood in `file`, with the variables that `lookup` knows.
     ///
     /// # Errors
     /// As for [`Settings::load`].
-    pub(crate) fn read_file(real: &Path, file: &Path, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+    pub(crate) fn read_file(
+        real: &Path,
+        file: &Path,
+        lookup: &dyn Fn(&str) -> Option<String>,
+        detail: Detail,
+    ) -> Result<Self, SettingsError> {
         let refuse = |what: String| {
             let mut problems = Problems::new(file);
             problems.add_to_file(what);
@@ -138,7 +152,7 @@ impl Settings {
             Err(error) => return refuse(format!("cannot be read: {}", machine::reason(&error))),
         };
         match String::from_utf8(bytes) {
-            Ok(text) => Self::parse_with(&text, file, lookup),
+            Ok(text) => Self::parse_text(text, file, lookup, detail),
             Err(error) => refuse(format!("is not UTF-8 from byte {} on", error.utf8_error().valid_up_to() + 1)),
         }
     }
@@ -158,8 +172,27 @@ impl Settings {
     /// # Errors
     /// As for [`Settings::load`].
     pub fn parse_with(text: &str, path: &Path, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        Self::parse_text(text.to_owned(), path, lookup, Detail::All)
+    }
+
+    fn parse_text(
+        text: String,
+        path: &Path,
+        lookup: &dyn Fn(&str) -> Option<String>,
+        detail: Detail,
+    ) -> Result<Self, SettingsError> {
+        let settings = Self::parse_borrowed(&text, path, lookup, detail)?;
+        Ok(Self { text: Arc::new(text), ..settings })
+    }
+
+    fn parse_borrowed(
+        text: &str,
+        path: &Path,
+        lookup: &dyn Fn(&str) -> Option<String>,
+        detail: Detail,
+    ) -> Result<Self, SettingsError> {
         let mut problems = Problems::new(path);
-        let value: Json<'_> = match serde_json::from_str(text) {
+        let value = match json::of_settings(text) {
             Ok(value) => value,
             Err(error) => {
                 problems.add_to_file(syntax(&error));
@@ -172,11 +205,19 @@ impl Settings {
             FOLDER_VARIABLE => file.parent()?.to_str().map(str::to_owned),
             _ => lookup(name),
         };
-        let mut reader = Reader { problems, lookup: &own };
+        let mut reader = Reader { problems, lookup: &own, detail, is_no_json: false };
         let settings = read(&mut reader, &value, &file, path).map(|settings| {
             let given = value.as_object().map(|object| own_keys(&reader, object)).unwrap_or_default();
-            Self { text: text.into(), given, ..settings }
+            Self { given, ..settings }
         });
+        if reader.is_no_json
+            && let Err(error) = serde_json::from_str::<Json<'_>>(text)
+        {
+            // That is all there is to say, as where it is seen at once.
+            let mut problems = Problems::new(path);
+            problems.add_to_file(syntax(&error));
+            return Err(problems.into_error());
+        }
         match settings {
             Some(settings) => reader.problems.into_result(settings),
             None => Err(reader.problems.into_error()),

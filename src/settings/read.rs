@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Number, Value};
 
+use super::Detail;
 use super::expand::expand;
 use super::json::{Json, Object};
 use super::problem::{JsonPath, Problems, quoted};
@@ -20,6 +21,9 @@ pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub(super) struct Reader<'a> {
     pub(super) problems: Problems,
     pub(super) lookup: Lookup<'a>,
+    pub(super) detail: Detail,
+    /// Whether something was found to be no JSON that had not been looked into before.
+    pub(super) is_no_json: bool,
 }
 
 /// A value and its place.
@@ -163,6 +167,7 @@ pub(super) fn shown(value: &Json<'_>) -> String {
         Json::Null => "null".into(),
         Json::Bool(is) => is.to_string(),
         Json::Number(number) => number.to_string(),
+        Json::Closed(text) => (*text).to_owned(),
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Map;
 use super::args::read_args;
 use super::read::{Fields, Node, Reader, shown};
 use super::suggest::closest;
-use super::{App, GATEWAY_PORT, Limit, LimitError, Lists, ModuleType, Process, Service, Timeouts};
+use super::{App, Detail, GATEWAY_PORT, Limit, LimitError, Lists, ModuleType, Process, Service, Timeouts};
 
 /// How long a time-out may be, in milliseconds: up to a day.
 pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=86_400_000;
@@ -108,7 +108,17 @@ fn read_types(reader: &mut Reader<'_>, node: Option<Node<'_>>) -> IndexMap<Strin
         if name.is_empty() || name.bytes().any(|byte| byte.is_ascii_control()) {
             reader.problems.add(&node.at, "is no name for a module type, which is not empty and holds no control characters");
         }
-        if let Some(module_type) = read_type(reader, &node) {
+        let opened = match node.value.open() {
+            Ok(opened) => opened,
+            Err(_) => {
+                reader.is_no_json = true;
+                continue;
+            }
+        };
+        let node = Node { value: opened.as_ref().unwrap_or(node.value), at: node.at };
+        if let Some(module_type) = read_type(reader, &node)
+            && reader.detail == Detail::All
+        {
             types.insert(name.to_owned(), Arc::new(module_type));
         }
     }

@@ -186,3 +186,14 @@ fn the_environment_names_the_file() {
         assert_eq!(load_in_a_child(&here, Some("")), missing);
     }
 }
+
+/// A module type is looked into by itself; what is wrong with the JSON in it is told as anywhere in the file.
+#[test]
+fn half_a_character_in_a_module_type() {
+    let text = "{\"ports\": {\"queue\": 0},\n\"services\": {\"queue\": {\"kind\": \"queue\", \"modules\": {\n  \"x\": {\"process\": [\"\\ud800\"]}}}}}";
+    let error = Settings::parse(text, Path::new("x.json")).unwrap_err();
+    let expected = serde_json::from_str::<serde_json::Value>(text).unwrap_err();
+    let place = format!("line {}, column {}", expected.line(), expected.column());
+    assert_eq!(error.problems.len(), 1, "{error}");
+    assert!(error.to_string().starts_with(&format!("x.json: is not JSON at {place}: ")) && expected.line() == 3, "{error}");
+}
