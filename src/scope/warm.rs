@@ -186,3 +186,128 @@ async fn fill(warm: Weak<Warm>) {
 async fn end(held: Held) {
     let _ = held.give_up().kill().await;
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    use super::*;
+
+    /// Waits at its gate, as a shim does.
+    const CAT: &str = "/bin/cat";
+
+    fn taken(stock: &mut Stock, taken: usize) -> usize {
+        stock.taken = taken;
+        stock.missing()
+    }
+
+    #[test]
+    fn as_many_as_were_taken_and_slowly_fewer() {
+        let mut stock = Stock::default();
+        assert_eq!(taken(&mut stock, 1), 1);
+        assert_eq!(taken(&mut stock, 5), 5);
+        assert_eq!(taken(&mut stock, 100), MOST);
+        assert_eq!((taken(&mut stock, 1), taken(&mut stock, 1), taken(&mut stock, 8)), (MOST - 1, MOST - 2, 8));
+        stock.closed = true;
+        assert_eq!(taken(&mut stock, 5), 0);
+    }
+
+    /// Lets all that is about to be forked be forked.
+    async fn peace(warm: &Warm) {
+        while warm.stock().filling {
+            sleep(PEACE).await;
+        }
+    }
+
+    /// The children of this test.
+    fn children() -> Vec<u32> {
+        let text = std::fs::read_to_string(format!("/proc/self/task/{}/children", nix::unistd::gettid())).unwrap();
+        text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    fn signal(pid: u32, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+    }
+
+    async fn until(is: impl Fn() -> bool) {
+        while !is() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_waits_for_the_next() {
+        let warm = Warm::new(CAT.into());
+        let first = warm.take().await.unwrap();
+        assert_eq!(warm.waiting(), 0, "not while somebody may be busy");
+        peace(&warm).await;
+        assert_eq!(warm.waiting(), 1);
+        let second = warm.take().await.unwrap();
+        assert_eq!(warm.waiting(), 0);
+        assert!(runs(second.pid) && first.pid != second.pid);
+        // Once more, though one that is taken begins the peace anew.
+        let third = warm.take().await.unwrap();
+        peace(&warm).await;
+        assert_eq!(warm.waiting(), 2);
+        // It reads nothing from where its house does.
+        for held in [first, second, third] {
+            assert!(held.give_up().wait().await.unwrap().success(), "end of file");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_good_for_nothing_is_passed_over_and_gone() {
+        let warm = Warm::new(CAT.into());
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(warm.take().await.unwrap());
+        }
+        peace(&warm).await;
+        assert_eq!(warm.waiting(), 3);
+        held.push(warm.take().await.unwrap());
+        let others: Vec<u32> = children().into_iter().filter(|pid| held.iter().all(|held| held.pid != *pid)).collect();
+        assert_eq!(others.len(), 2);
+        signal(others[0], Signal::SIGKILL);
+        // Nobody has to ask for it to be waited for.
+        until(|| !std::path::Path::new(&format!("/proc/{}", others[0])).exists()).await;
+        signal(others[1], Signal::SIGSTOP);
+        until(|| !runs(others[1])).await;
+        let new = warm.take().await.unwrap();
+        assert!(runs(new.pid) && !others.contains(&new.pid));
+        until(|| !std::path::Path::new(&format!("/proc/{}", others[1])).exists()).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_end_with_their_house_and_none_comes_after() {
+        for close in [true, false] {
+            let warm = Warm::new(CAT.into());
+            let taken = [warm.take().await.unwrap(), warm.take().await.unwrap()];
+            peace(&warm).await;
+            let waited = warm.take().await.unwrap();
+            assert_eq!(children().len(), 4);
+            if close {
+                warm.close();
+                peace(&warm).await;
+                assert_eq!(warm.waiting(), 0);
+            } else {
+                drop(warm);
+                sleep(PEACE * 2 * LONGEST).await;
+            }
+            until(|| children().len() == 3).await;
+            assert!(taken.iter().chain([&waited]).all(|held| runs(held.pid)), "what was taken is somebody else's");
+            for held in taken.into_iter().chain([waited]) {
+                held.give_up().wait().await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_cannot_be_forked_is_tried_again_with_the_next_launch_only() {
+        let warm = Warm::new("/no/such/shim".into());
+        let error = warm.take().await.unwrap_err();
+        assert!(error.to_string().starts_with("/no/such/shim: "), "{error}");
+        peace(&warm).await;
+        assert_eq!(warm.waiting(), 0);
+    }
+}
