@@ -142,6 +142,8 @@ impl Held {
 /// The whole of the program `shmooze-shim`. Returns only when it could not become what it was told, with its exit status.
 #[must_use]
 pub fn shim_main() -> i32 {
+    // Not kept for as long as it waits.
+    close_inherited();
     // A duplicate above the standard streams, which closes by itself when the program is executed.
     let Ok(gate) = std::io::stdin().as_fd().try_clone_to_owned() else { return COULD_NOT_EXECUTE };
     let mut gate = StdUnixStream::from(gate);
@@ -192,7 +194,6 @@ fn prepare(program: &Program, output: Option<OwnedFd>) -> Result<StdCommand, Str
         dup2_stdout(&output).map_err(what("standard output"))?;
         dup2_stderr(&output).map_err(what("standard error"))?;
     }
-    close_inherited_on_exec();
     // A session of its own: a terminal's signals do not reach it, and its process group is its own.
     setsid().map_err(what("session"))?;
     for (name, soft, hard) in &program.resource_limits {
@@ -228,17 +229,17 @@ fn prepare(program: &Program, output: Option<OwnedFd>) -> Result<StdCommand, Str
     Ok(command)
 }
 
-/// Descriptors that this program was given by mistake, by whoever started the launcher, end here. Ours close by
-/// themselves.
-fn close_inherited_on_exec() {
+/// Ends descriptors that this program was given by mistake, by whoever started the launcher. Nothing else is open yet.
+fn close_inherited() {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers: Vec<i32> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     for number in numbers.into_iter().filter(|number| *number > 2) {
-        // SAFETY: the descriptor is only named in one system call, which answers EBADF where it is not open (as is the one
-        // that the list itself was read by).
+        // SAFETY: nothing in this program owns it. Where it is not open, as is the one that the list itself was read by, the
+        // call does nothing.
         #[allow(unsafe_code, reason = "only a number is known of a descriptor that somebody else has opened")]
-        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        let _ = rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC);
+        unsafe {
+            rustix::io::close(number);
+        }
     }
 }
 
