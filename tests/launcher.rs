@@ -142,10 +142,10 @@ fn what_waits_is_no_module_and_ends_with_the_launcher_however_that_ends() {
     let mut client = Client::connect(launched.world.queue);
     for how in [Signal::SIGKILL, Signal::SIGTERM] {
         let mut launcher = launched.launcher.take().unwrap();
-        assert_eq!(waiting(&launcher), [] as [i32; 0], "before there is a need");
+        assert_eq!(launcher.waiting(), [] as [i32; 0], "before there is a need");
         let uid = client.add("tiny", &json!({}));
-        eventually("one waits", || waiting(&launcher).len() == 1);
-        let waits = waiting(&launcher)[0];
+        eventually("one waits", || launcher.waiting().len() == 1);
+        let waits = launcher.waiting()[0];
         assert_eq!(std::fs::read(format!("/proc/{waits}/environ")).unwrap(), b"");
         let open = || std::fs::read_dir(format!("/proc/{waits}/fd")).unwrap().count();
         eventually("three streams, and what it reads by", || open() == 4);
@@ -155,8 +155,8 @@ fn what_waits_is_no_module_and_ends_with_the_launcher_however_that_ends() {
         eventually("it is gone", || !Path::new(&format!("/proc/{waits}")).exists());
         let other = client.add("tiny", &json!({}));
         assert_eq!(client.list("queue").len(), 2);
-        eventually("another one waits", || waiting(&launcher).len() == 1);
-        let waits = waiting(&launcher)[0];
+        eventually("another one waits", || launcher.waiting().len() == 1);
+        let waits = launcher.waiting()[0];
         launcher.signal(how);
         launcher.wait();
         eventually("it has ended", || !Path::new(&format!("/proc/{waits}")).exists());
@@ -167,17 +167,6 @@ fn what_waits_is_no_module_and_ends_with_the_launcher_however_that_ends() {
         eventually("the broker has seen it", || client.list("queue").is_empty());
     }
     assert!(queue.terminate().success());
-}
-
-/// The children of a launcher that wait to become modules.
-fn waiting(launcher: &Daemon) -> Vec<i32> {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", launcher.pid())).unwrap().map(|task| task.unwrap().path());
-    let children = tasks.map(|task| std::fs::read_to_string(task.join("children")).unwrap_or_default());
-    let children: Vec<i32> =
-        children.flat_map(|pids| pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).collect();
-    let is_shim =
-        |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "shmooze-shim");
-    children.into_iter().filter(is_shim).collect()
 }
 
 #[test]
