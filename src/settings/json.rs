@@ -36,7 +36,7 @@ pub(super) enum Json<'t> {
 pub(super) struct Object<'t> {
     members: Vec<(Cow<'t, str>, Json<'t>)>,
     /// Where each member is; empty where there are few.
-    places: Option<Box<HashMap<Cow<'t, str>, usize>>>,
+    places: Option<HashMap<Cow<'t, str>, usize>>,
 }
 
 /// Reads a file of settings, whose module types are [`Json::Closed`]: nothing is known of them but where they end.
@@ -131,7 +131,7 @@ impl<'t> Object<'t> {
         let place = self.members.len();
         if place == LISTED {
             let places = self.members.iter().enumerate().map(|(place, (key, _))| (key.clone(), place));
-            self.places = Some(Box::new(places.collect()));
+            self.places = Some(places.collect());
         }
         if let Some(places) = &mut self.places {
             places.insert(key.clone(), place);
