@@ -565,8 +565,9 @@ fn what_packages_install() {
     }
     let page = run(&["man"]);
     assert!(page.out.contains(".TH shmz 1") && page.out.contains("Exit codes"), "{page:?}");
-    let page = run(&["man", "set-bg"]);
-    assert!(page.out.contains(".TH shmz-set-bg 1") && page.out.contains("KEY=VALUE"), "{page:?}");
+    let page = run(&["man", "set-bg", "--date", "2026-11-24"]);
+    assert!(page.out.contains(".TH shmz-set-bg 1 2026-11-24 ") && page.out.contains("shmooze\\-settings (5)"), "{page:?}");
+    assert!(page.out.contains("KEY=VALUE"), "{page:?}");
     assert_eq!(run(&["man", "frobnicate"]), ran("", "shmz: There is no verb \"frobnicate\".\n", 2));
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{CliError, Shell};
 use crate::apply::{Plan, Situation, Systemctl, listening};
 use crate::generator::{Generated, Input, Manager, Surroundings, Tree, generate};
-use crate::settings::{FILE_VARIABLE, Fallback, Place, Settings};
+use crate::settings::{Detail, FILE_VARIABLE, Fallback, Place, Settings};
 
 /// Where the manager of the machine keeps what generators wrote; that of a user below `XDG_RUNTIME_DIR`.
 const GENERATED: &str = "/run/systemd/generator";
@@ -84,7 +84,7 @@ fn read(
     variables: &dyn Fn(&str) -> Option<String>,
     shell: &Shell,
 ) -> Result<(Box<Settings>, Place), CliError> {
-    let (settings, place) = match Input::read(surroundings, variables) {
+    let (settings, place) = match Input::read(surroundings, variables, Detail::All) {
         Input::Good(settings, place) => (settings, place),
         Input::Broken { error, .. } => return Err(error.into()),
         Input::Missing => {

@@ -21,6 +21,7 @@ mod shim;
 pub(crate) mod sweep;
 mod systemd;
 mod usage;
+mod warm;
 
 pub use process_group::ProcessGroup;
 pub use recording::{Call, Gate, Recording};

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::unistd::geteuid;
-use serde_json::Value;
 
+use super::json::Json;
 use super::machine::reason;
 use super::problem::{JsonPath, Problems};
 use super::read::{Fields, Node};
@@ -99,7 +99,7 @@ fn check_owner(metadata: &Metadata) -> Result<(), String> {
 /// Reads tokens from `text`, as if it stood in the file `path`.
 fn parse_tokens(text: &str, path: &Path, settings: &Settings) -> Result<Tokens, SettingsError> {
     let mut reader = TokenReader { problems: Problems::new(path), settings };
-    let value: Value = match serde_json::from_str(text) {
+    let value: Json<'_> = match serde_json::from_str(text) {
         Ok(value) => value,
         Err(error) => {
             reader.problems.add_to_file(syntax(&error));
@@ -138,13 +138,13 @@ impl TokenReader<'_> {
             return None;
         };
         let mut tokens = Tokens::default();
-        for (name, value) in map {
+        for (name, value) in map.iter() {
             let at = endpoints.at.key(name);
             if name == OTHERS {
                 tokens.others = self.guard(&Node { value, at }).map(Arc::new);
             } else if name != GATEWAY_PORT && self.settings.ports.contains_key(name) {
                 let guard = self.guard(&Node { value, at }).unwrap_or_default();
-                tokens.endpoints.insert(name.clone(), Arc::new(guard));
+                tokens.endpoints.insert(name.to_owned(), Arc::new(guard));
             } else {
                 // Whoever meant another one would leave that open.
                 let known: Vec<&str> =
@@ -177,7 +177,7 @@ impl TokenReader<'_> {
 
     fn grant(&mut self, node: &Node<'_>, guard: &mut Guard) {
         let Some(fields) = self.object(node, &["name", "token", "level"]) else { return };
-        if fields.get("name").is_some_and(|name| !name.value.is_string()) {
+        if fields.get("name").is_some_and(|name| name.value.as_str().is_none()) {
             self.problems.add(&fields.at.key("name"), "must be a string");
         }
         let level = self.required(&fields, "level").and_then(|node| {
@@ -209,10 +209,10 @@ impl TokenReader<'_> {
             self.problems.add(&node.at, "must be an object");
             return HashMap::new();
         };
-        if map.values().any(|value| level(value).is_none()) {
+        if map.iter().any(|(_, value)| level(value).is_none()) {
             self.problems.add(&node.at, "must have one of view, add, control and remove for each command");
         }
-        map.iter().filter_map(|(name, value)| Some((name.clone(), level(value)?))).collect()
+        map.iter().filter_map(|(name, value)| Some((name.to_owned(), level(value)?))).collect()
     }
 
     /// The members of an object that has no other keys than `known`.
@@ -221,7 +221,7 @@ impl TokenReader<'_> {
             self.problems.add(&node.at, "must be an object");
             return None;
         };
-        if map.keys().any(|key| !known.contains(&key.as_str())) {
+        if map.keys().any(|key| !known.contains(&key)) {
             let known = known.join(", ");
             self.problems.add(&node.at, format_args!("has a key that is not known, which are {known}"));
         }
@@ -237,7 +237,7 @@ impl TokenReader<'_> {
     }
 }
 
-fn level(value: &Value) -> Option<Level> {
+fn level(value: &Json<'_>) -> Option<Level> {
     value.as_str().and_then(Level::from_name)
 }
 

@@ -79,11 +79,13 @@ async fn one_that_dies_while_its_scope_is_made_leaves_nothing() {
 async fn one_that_is_killed_while_its_scope_is_made_leaves_nothing() {
     let Some(world) = World::new("killed").await else { return };
     for _ in 0..5 {
+        // In which none waits, so that it is a new one.
+        let house = world.other_house();
         let spec = world.spec("exec sleep 1000");
         let uid = spec.uid;
         let children = || std::fs::read_to_string(format!("/proc/self/task/{}/children", nix::unistd::gettid())).unwrap();
         let before = children();
-        let launching = world.house.launch(spec);
+        let launching = house.launch(spec);
         let killing = async {
             let mut shim = None;
             eventually("the shim", || {
@@ -97,7 +99,7 @@ async fn one_that_is_killed_while_its_scope_is_made_leaves_nothing() {
         if let Ok(mut launched) = launched {
             launched.state.wait_for(State::is_gone).await.unwrap();
         }
-        eventually("forgotten", || world.house.watch(uid).is_none()).await;
+        eventually("forgotten", || house.watch(uid).is_none()).await;
     }
     world.nothing_is_left().await;
 }

@@ -30,11 +30,11 @@ fn everything_is_read() {
     assert_eq!(gateway.max_body_bytes, 1 << 20);
     let kinds: Vec<_> = settings.services.iter().map(|(name, service)| (name.as_str(), service.kind())).collect();
     assert_eq!(kinds, [("queue", "queue"), ("pool", "pool"), ("volume", "app")]);
-    assert_eq!(settings.values["cover_path"], "$UNSET/covers");
-    assert_eq!(settings.values["sizes_path"], serde_json::json!([1, 2]));
-    assert_eq!(settings.values["path_to_state"], "$STATE");
-    assert_eq!(settings.values["static_path"], "/srv/app/static");
-    assert_eq!(settings.values["volume"]["low"], 0.5);
+    assert_eq!(settings.values()["cover_path"], "$UNSET/covers");
+    assert_eq!(settings.values()["sizes_path"], serde_json::json!([1, 2]));
+    assert_eq!(settings.values()["path_to_state"], "$STATE");
+    assert_eq!(settings.values()["static_path"], "/srv/app/static");
+    assert_eq!(settings.values()["volume"]["low"], 0.5);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn effective_settings() {
     let text = settings.effective_json();
     assert_eq!(text, include_str!("full.effective.json").trim_end(), "\n\nfound:\n{text}\n");
     let again = parse(&text).unwrap();
-    assert_eq!((again.text(), &again.values), (&*text, &settings.values));
+    assert_eq!((again.text(), again.values()), (&*text, settings.values()));
     // All that is read of them, but for where it was written.
     let shown = |settings: &Settings| {
         let shown = format!("{settings:?}");
@@ -120,9 +120,9 @@ fn load_reads_the_file_and_the_environment() {
         .unwrap();
     let settings = Settings::load(Some(&file)).unwrap();
     assert_eq!(settings.file, file);
-    assert_eq!(settings.values["a_path"], folder.path().join("a").to_str().unwrap());
-    assert_eq!(settings.values["b_path"], file.to_str().unwrap());
-    assert_eq!(settings.values["path_path"], std::env::var("PATH").unwrap());
+    assert_eq!(settings.values()["a_path"], folder.path().join("a").to_str().unwrap());
+    assert_eq!(settings.values()["b_path"], file.to_str().unwrap());
+    assert_eq!(settings.values()["path_path"], std::env::var("PATH").unwrap());
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_link_to_the_settings_file_is_not_followed() {
     std::fs::write(real.join("settings.json"), r#"{"a_path": "$SHMOOZE_SETTINGS_DIR"}"#).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
     let settings = Settings::load(Some(&link.join("settings.json"))).unwrap();
-    assert_eq!(settings.values["a_path"], link.to_str().unwrap());
+    assert_eq!(settings.values()["a_path"], link.to_str().unwrap());
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn load_in_a_child(folder: &Path, named: Option<&str>) -> String {
 #[ignore = "run by the next test, in a process of its own"]
 fn child() {
     match Settings::load(None) {
-        Ok(settings) => println!("loaded: {} {}", settings.file.display(), settings.values["a_path"]),
+        Ok(settings) => println!("loaded: {} {}", settings.file.display(), settings.values()["a_path"]),
         Err(error) => println!("loaded: {error}"),
     }
 }
@@ -185,4 +185,15 @@ fn the_environment_names_the_file() {
         assert_eq!(load_in_a_child(&here, None), missing);
         assert_eq!(load_in_a_child(&here, Some("")), missing);
     }
+}
+
+/// A module type is looked into by itself; what is wrong with the JSON in it is told as anywhere in the file.
+#[test]
+fn half_a_character_in_a_module_type() {
+    let text = "{\"ports\": {\"queue\": 0},\n\"services\": {\"queue\": {\"kind\": \"queue\", \"modules\": {\n  \"x\": {\"process\": [\"\\ud800\"]}}}}}";
+    let error = Settings::parse(text, Path::new("x.json")).unwrap_err();
+    let expected = serde_json::from_str::<serde_json::Value>(text).unwrap_err();
+    let place = format!("line {}, column {}", expected.line(), expected.column());
+    assert_eq!(error.problems.len(), 1, "{error}");
+    assert!(error.to_string().starts_with(&format!("x.json: is not JSON at {place}: ")) && expected.line() == 3, "{error}");
 }

@@ -33,7 +33,7 @@ pub fn scope(machine: &Machine) {
     machine.run(&["systemctl", "start", "shmooze.target"]).success();
     let uid = add(machine, "queue", "says");
     let unit = format!("shmooze-queue-says-{uid}.scope");
-    assert_eq!(scopes(machine), [unit.clone()]);
+    assert_eq!(scopes(machine), std::slice::from_ref(&unit));
     assert_eq!(property(machine, &unit, "Slice"), "shmooze-queue.slice");
     assert_eq!(property(machine, &unit, "PartOf"), "shmooze-queue.service");
     assert!(property(machine, &unit, "Before").split(' ').any(|unit| unit == "shmooze-queue.service"));

@@ -18,7 +18,7 @@ fn parse(text: &str) -> Result<Tokens, String> {
 
 /// The published schema, ready to judge.
 fn schema() -> jsonschema::Validator {
-    let schema: Value = serde_json::from_str(include_str!("../../../docs/tokens.schema.json")).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(include_str!("../../../docs/tokens.schema.json")).unwrap();
     jsonschema::draft202012::meta::validate(&schema).unwrap();
     jsonschema::draft202012::new(&schema).unwrap()
 }
