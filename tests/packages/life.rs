@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use shmooze_test_machine::Machine;
 
 use super::build::packages;
@@ -57,6 +57,8 @@ fn processes(machine: &Machine) -> String {
 }
 
 pub fn whole(machine: &Machine) {
+    // Her manager runs, and leaves its own traces, before there is anything of ours.
+    machine.user_run("alice", &["systemctl", "--user", "is-active", "basic.target"]).success();
     let before = Inventory::of(machine);
     packages().install(machine);
     machine.run(&["systemctl", "is-enabled", "shmooze.target"]).success();
@@ -88,9 +90,12 @@ pub fn whole(machine: &Machine) {
     let uid = shmz(machine, &["add", "slides", "seconds=600"]);
     assert_eq!(ask(machine, &uid, "state"), "playing");
 
-    // While it plays.
+    // While it plays, and while a user has a family of their own.
+    family_of_alice(machine);
     apt("purge shmooze shmooze-cli python3-shmooze");
     nothing_runs(machine);
+    let units = ["systemctl", "--user", "list-units", "--plain", "--no-legend", "--state=active,failed", "shmooze*"];
+    assert_eq!(machine.user_run("alice", &units).success().text(), "");
     let after = Inventory::of(machine);
     let left: Vec<&String> = after.files.difference(&before.files).collect();
     assert!(left.is_empty(), "{left:?}");
@@ -144,6 +149,18 @@ fn stops(machine: &Machine) {
     assert!(!processes(machine).contains(".py"));
     // And is there again for the next who asks.
     assert_eq!(shmz(machine, &["--json", "queue"]), "[]");
+}
+
+fn family_of_alice(machine: &Machine) {
+    let file = "/home/alice/.config/shmooze/settings.json";
+    let types = json!({"slides": {"process": ["python3", "/usr/share/shmooze/modules/slides.py"]}});
+    let settings = json!({"ports": {"queue": 9620}, "services": {"queue": {"kind": "queue", "modules": types}}});
+    machine.write(file, settings.to_string());
+    machine.user_run("alice", &["systemctl", "--user", "daemon-reload"]).success();
+    machine.user_run("alice", &["systemctl", "--user", "start", "shmooze.target"]).success();
+    let add = ["shmz", "--settings", file, "add", "slides", "seconds=600"];
+    machine.user_run("alice", &add).success();
+    assert!(processes(machine).lines().any(|line| line.starts_with("alice ") && line.contains("slides.py")));
 }
 
 fn nothing_runs(machine: &Machine) {
