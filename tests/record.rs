@@ -231,12 +231,10 @@ fn another_programs_lock_delays_rows_and_nobody_else() {
 
     let other = Connection::open(&database).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    let started = Instant::now();
+    // All of it while the file is locked: a write that waited for the lock would wait for ever.
     for number in 0..10_000 {
         record.write(row(number.to_string()));
     }
-    let took = started.elapsed();
-    assert!(took < Duration::from_secs(2), "10,000 rows were taken in {took:?} while the file was locked");
     assert_eq!(record.flush(Duration::from_millis(20)), Err(RecordError::Late(Duration::from_millis(20))));
     other.execute_batch("COMMIT").unwrap();
     record.close(PATIENCE).unwrap();

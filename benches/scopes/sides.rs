@@ -159,6 +159,7 @@ impl House {
             uid: Uid::new(),
             service: self.service.to_owned(),
             type_name: "tiny".to_owned(),
+            is_app: false,
             program: Program { command, ..Program::default() },
             terminate: Duration::from_secs(5),
             limits: Vec::new(),

@@ -9,6 +9,7 @@ mod restart;
 pub mod run;
 mod signals;
 mod sockets;
+mod tokens;
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -21,6 +22,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 pub use house::{Home, House, HouseOptions, LauncherOptions};
 pub use launcher::LauncherArguments;
 pub use signals::{Hangups, Signals};
+pub use tokens::TokenOptions;
 
 use crate::service::Notifiers;
 use crate::settings::Settings;

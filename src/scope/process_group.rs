@@ -69,7 +69,7 @@ impl Scopes for ProcessGroup {
         Box::pin(async move {
             let mut held = self.warm.take().await.map_err(|error| ScopeError::System(error.to_string()))?;
             let pid = held.pid;
-            spec.witness().launched(pid, None);
+            spec.tell_launched(pid, None);
             if let Err(error) = held.release(&spec.program, None).await {
                 let _ = held.give_up().wait().await;
                 return Err(error);

@@ -42,7 +42,11 @@ const COULD_NOT_EXECUTE: i32 = 125;
 const SPACE: usize = rustix::cmsg_space!(ScmRights(1));
 
 /// A program to execute, and everything that is set before it is.
+///
+/// A launcher may be older than the shim that it executes, where an upgrade has replaced both and the launcher runs on: what it
+/// does not tell is as if there were no such thing, and nothing that has been told may come to mean something else.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Program {
     /// The command line; the first element is looked up in `PATH` of `environment` where it holds no slash.
     pub command: Vec<String>,
@@ -265,4 +269,17 @@ fn resource(name: &str) -> Option<Resource> {
         "LimitSTACK" => Resource::RLIMIT_STACK,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launcher_of_another_version_is_understood() {
+        let older: Program = serde_json::from_str(r#"{"command": ["x"]}"#).unwrap();
+        assert_eq!(older, Program { command: vec!["x".to_owned()], ..Program::default() });
+        let newer: Program = serde_json::from_str(r#"{"command": ["x"], "umask": 7, "to come": {}}"#).unwrap();
+        assert_eq!(newer, Program { umask: Some(7), ..older });
+    }
 }

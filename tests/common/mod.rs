@@ -313,6 +313,15 @@ impl Client {
         self.reader.get_mut().shutdown(std::net::Shutdown::Write).unwrap();
     }
 
+    /// Whether nothing has been received that is not read yet.
+    pub fn is_silent(&mut self) -> bool {
+        let stream = self.reader.get_mut();
+        stream.set_nonblocking(true).unwrap();
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).unwrap();
+        self.reader.buffer().is_empty() && peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// Whether the service has closed the connection.
     pub fn is_closed(&mut self) -> bool {
         self.reader.read(&mut [0]).is_ok_and(|bytes| bytes == 0)

@@ -58,7 +58,7 @@ async fn one_that_never_connects() {
     let Some(world) = World::new("silent").await else { return };
     let (ending, took) = added(&world, "setsid sleep 1000 & exec sleep 1000").await;
     assert_eq!((ending.cause, ending.reached, ending.exit), (Cause::NotConnected, Reached::Terminate, Some(Exit::Signal(15))));
-    assert!(took >= CONNECT && took < CONNECT + EXIT + Duration::from_secs(5), "{took:?}");
+    assert!(took >= CONNECT && took < CONNECT + EXIT + Duration::from_secs(15), "{took:?}");
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn one_that_never_connects_and_ignores_sigterm() {
     let Some(world) = World::new("deaf").await else { return };
     let (ending, took) = added(&world, "trap '' TERM; setsid sleep 1000 & while :; do sleep 1000; done").await;
     assert_eq!((ending.cause, ending.reached, ending.exit), (Cause::NotConnected, Reached::Kill, Some(Exit::Signal(9))));
-    assert!(took >= CONNECT + SHORT && took < CONNECT + EXIT + SHORT + Duration::from_secs(5), "{took:?}");
+    assert!(took >= CONNECT + SHORT && took < CONNECT + EXIT + SHORT + Duration::from_secs(15), "{took:?}");
 }
 
 #[tokio::test]
@@ -74,5 +74,5 @@ async fn one_that_ends_instead_and_leaves_a_daemon() {
     let Some(world) = World::new("leaves").await else { return };
     let (ending, took) = added(&world, "(setsid sh -c \"trap '' TERM; while :; do sleep 1000; done\" &); exit 3").await;
     assert_eq!((ending.cause, ending.reached, ending.exit), (Cause::NotConnected, Reached::Kill, Some(Exit::Status(3))));
-    assert!(took < EXIT + SHORT + Duration::from_secs(5), "{took:?}");
+    assert!(took < EXIT + SHORT + Duration::from_secs(15), "{took:?}");
 }

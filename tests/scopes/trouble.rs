@@ -13,7 +13,7 @@ use crate::world::{Module, PATIENCE, World, ended, eventually, held, nothing_is_
 /// Modules that begin and end at the same time.
 const AT_ONCE: usize = 12;
 /// The longest that one may take from launch to end: the time-outs of calls and jobs are longer, so none was waited for.
-const SHORT_WAIT: Duration = Duration::from_secs(8);
+const SHORT_WAIT: Duration = Duration::from_secs(20);
 
 /// Begins and ends modules of all sorts, many at once, while systemctl(1) does `what`, again and again; some live all the
 /// while. Neither a scope nor a process nor a descriptor is left.

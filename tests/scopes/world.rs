@@ -19,7 +19,7 @@ pub const TERMINATE: Duration = Duration::from_secs(20);
 /// For modules that will not obey: long enough to tell it from nothing, short enough to wait for.
 pub const SHORT: Duration = Duration::from_millis(700);
 /// How much longer than it is given an ending may take on a machine that is busy with other tests.
-const MARGIN: Duration = Duration::from_secs(5);
+const MARGIN: Duration = Duration::from_secs(15);
 
 /// Held for reading by tests that mind what happens to the manager, and for writing by those that do it.
 static MANAGER: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
@@ -104,6 +104,7 @@ impl World {
             uid,
             service: self.service.clone(),
             type_name: "clock".to_owned(),
+            is_app: false,
             program: Program { command: vec!["/bin/sh".into(), "-c".into(), script], environment, ..Program::default() },
             terminate: TERMINATE,
             limits: Vec::new(),

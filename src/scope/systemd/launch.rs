@@ -193,7 +193,7 @@ pub(super) async fn release(ready: &mut Ready, spec: &mut Spec, unit: &str) -> R
         spec.program.environment.push((JOURNAL_STREAM.to_owned(), stream.name.clone()));
     }
     let output = output.as_ref().map(|stream| stream.output.as_fd());
-    spec.witness().launched(ready.held.pid, Some(unit));
+    spec.tell_launched(ready.held.pid, Some(unit));
     match timeout(RELEASE_DEADLINE, ready.held.release(&spec.program, output)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error @ ScopeError::Execute { .. })) => Err(NotReleased::Failed(error)),

@@ -232,9 +232,10 @@ impl Scopes for Systemd {
             if !limits.iter().all(ScopeLimit::can_be_changed) {
                 return Err(ScopeError::Unsupported("RuntimeMaxSec and OOMPolicy cannot be changed while a module runs".into()));
             }
+            let tasks = self.house.bus.default_tasks().await?;
             let limits = &limits;
             self.about(uid, Repeat::Always, |manager, unit| async move {
-                let properties: Vec<_> = properties::limits(limits).collect();
+                let properties: Vec<_> = properties::limits(limits).chain(properties::lifted(limits, tasks)).collect();
                 manager.set_unit_properties(&unit, true, &properties).await
             })
             .await
