@@ -113,11 +113,12 @@ pub fn journal(machine: &Machine) {
     let life = shmz(machine, &["logs", &uid[..13]]);
     println!("{life}");
     let at = |text: &str| life.find(text).unwrap_or_else(|| panic!("{text} is missing in\n{life}"));
-    assert!(at("is launched as process") < at("hello from the module"), "{life}");
     assert!(
-        at("hello from the module") < at("plays") && at("plays") < at("is suspended") && at("is suspended") < at("removed"),
+        at("is launched as process") < at("plays") && at("plays") < at("is suspended") && at("is suspended") < at("removed"),
         "{life}"
     );
+    // A busy journal reads what a module prints and what is said of it in any order.
+    assert_eq!(life.matches("hello from the module").count(), 1, "{life}");
     assert!(!life.contains(&other[..8]), "{life}");
     let unknown = machine.run(&["shmz", "logs", "00000000"]);
     assert_eq!((unknown.status, unknown.text()), (1, String::new()), "{}", unknown.errors());
