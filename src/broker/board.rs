@@ -115,6 +115,12 @@ impl Board {
         self.inner.read().unwrap_or_else(PoisonError::into_inner).listed.get(&uid).cloned()
     }
 
+    /// Goes on counting from the revision that a process before published last.
+    pub(super) fn resume(&self, revision: u64) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.snapshot = Arc::new(Snapshot { revision, ..Snapshot::default() });
+    }
+
     /// Publishes the engine's list. Only the driver does. What was in the same place before is taken from there, so that
     /// an append to a long list costs little.
     pub(super) fn publish(&self, engine: &Engine, modules: &HashMap<Uid, Arc<Handle>>) {

@@ -12,6 +12,7 @@
 //! * [`Remote`]: in the program `shmooze-launcher`, over a Unix socket that [`serve`] answers on.
 
 mod local;
+mod memory;
 mod remote;
 mod server;
 #[cfg(test)]
@@ -103,6 +104,10 @@ pub trait Launcher: Send + Sync + 'static {
 
     /// How far a module has come that was launched before.
     fn watch(&self, uid: Uid) -> BoxFuture<'_, Result<watch::Receiver<State>, ScopeError>>;
+
+    /// What the service manager is about to do with the unit of whoever asks: `stop`, `restart` and the like; `None` where
+    /// it is about to do nothing, or where there is none.
+    fn job(&self) -> BoxFuture<'_, Result<Option<String>, ScopeError>>;
 
     /// The modules of a service that are not gone.
     fn list(&self, service: &str) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>>;

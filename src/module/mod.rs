@@ -21,11 +21,13 @@
 //! the module. Updates are read however many answers the module leaves unread, in bounded memory. After the
 //! [`Event::Gone`] no process of the module is left and the task has ended.
 
+mod adopt;
 mod answers;
 mod conversation;
 mod door;
 mod ending;
 pub mod guest;
+mod notes;
 mod parameters;
 mod ports;
 mod stream;
@@ -33,6 +35,7 @@ mod task;
 
 pub use ending::{Cause, Ending};
 pub use parameters::Parameters;
+pub(crate) use adopt::{Adoption, adopt};
 pub use task::{Birth, spawn};
 
 pub use crate::scope::Reached;
