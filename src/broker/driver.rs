@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -154,7 +154,7 @@ impl Driver {
             tracing::info!("{} modules go on where the process before left them", self.modules.len());
         }
         self.board.resume(state.revision);
-        self.board.publish(&self.engine, &self.modules);
+        self.board.publish(&self.engine, &self.modules, SystemTime::now());
     }
 
     /// Hears what was said before, in the order in which it was.
@@ -287,6 +287,8 @@ impl Driver {
             service: Arc::clone(&self.name),
             type_name: name.as_str().into(),
             background,
+            // As it is kept.
+            added: handover::time(handover::now()),
             args,
             timeouts: module_type.timeouts,
             max_line_bytes: self.configuration.max_line_bytes,
@@ -324,13 +326,14 @@ impl Driver {
     }
 
     fn step(&mut self, input: Input) {
+        let now = handover::now();
         // Before anything comes of it.
-        self.write_down(&input);
+        self.write_down(&input, now);
         let mut effects = std::mem::take(&mut self.effects);
         self.engine.step(input, &mut effects);
         // Published first: who is answered sees what he asked for.
         if effects.contains(&Effect::Publish) {
-            self.board.publish(&self.engine, &self.modules);
+            self.board.publish(&self.engine, &self.modules, handover::time(now));
             self.status.changed();
         }
         for effect in effects.drain(..) {
@@ -339,11 +342,11 @@ impl Driver {
         self.effects = effects;
     }
 
-    fn write_down(&self, input: &Input) {
+    fn write_down(&self, input: &Input, at: u64) {
         if !self.keeper.is_on() {
             return;
         }
-        let (input, at) = (input.clone(), handover::now());
+        let input = input.clone();
         let entry = match self.birth.as_ref().filter(|_| matches!(input, Input::Add { .. })) {
             None => Entry::Step { input, at },
             Some(birth) => {
@@ -353,7 +356,7 @@ impl Driver {
                     background: birth.background,
                     args: birth.args.clone(),
                     timeouts: birth.timeouts,
-                    added: at,
+                    added: handover::milliseconds(birth.added),
                 };
                 Entry::Born { born, input, at }
             }

@@ -72,6 +72,7 @@ pub(crate) fn adopt(
         service,
         type_name,
         background: born.background,
+        added: handover::time(born.added),
         args: born.args.take(),
         timeouts: born.timeouts,
         max_line_bytes,

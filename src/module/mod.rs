@@ -157,11 +157,11 @@ impl Handle {
         self.process.get()
     }
 
-    /// Since when it is told what it is told now.
-    pub(crate) fn told_since(&self, told: Told) -> SystemTime {
+    /// Since when it is told what it is told `now`.
+    pub(crate) fn told_since(&self, told: Told, now: SystemTime) -> SystemTime {
         let mut last = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0 != told {
-            *last = (told, SystemTime::now());
+            *last = (told, now);
         }
         last.1
     }

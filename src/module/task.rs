@@ -1,6 +1,7 @@
 //! The task of one module, from its launch to the end of its last process.
 
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -36,6 +37,8 @@ pub struct Birth {
     pub type_name: Arc<str>,
     /// Whether the type is one of the backgrounds.
     pub background: bool,
+    /// When it is added.
+    pub added: SystemTime,
     /// What `init` is sent.
     pub args: Option<Raw>,
     /// How long its steps may take.
@@ -65,11 +68,11 @@ pub fn spawn(
         uid: birth.uid,
         type_name: Arc::clone(&birth.type_name),
         background: birth.background,
-        added: std::time::SystemTime::now(),
+        added: birth.added,
         parameters: Arc::clone(&parameters),
         witness: witness.clone(),
         process: Arc::clone(&process),
-        told: Arc::new(Mutex::new((Told::Nothing, std::time::SystemTime::now()))),
+        told: Arc::new(Mutex::new((Told::Nothing, birth.added))),
         direct,
         tells,
     };
