@@ -12,10 +12,13 @@ pub mod host;
 mod adoption {
     pub use crate::host;
     pub mod events;
+    pub mod kills;
+    pub mod load;
 }
 
 /// The family, with a module type that counts aloud.
 fn install(machine: &Machine) {
+    use adoption::kills;
     host::install(machine);
     let own = std::env::current_exe().unwrap();
     machine.copy_program(own.ancestors().nth(2).unwrap().join("examples/counts"), "/usr/local/bin/counts");
@@ -26,13 +29,23 @@ fn install(machine: &Machine) {
         settings["services"][service]["modules"]["counts"] = counts.clone();
     }
     machine.write("/etc/shmooze/settings.json", settings.to_string());
+    let unlimited = "[Unit]\nStartLimitIntervalSec=0\n";
+    for service in ["queue", "launcher", "gateway"] {
+        machine.write(&format!("/etc/systemd/system/shmooze-{service}.service.d/unlimited.conf"), unlimited);
+    }
+    let number = |variable: &str| std::env::var(variable).unwrap_or_default();
+    machine.write(kills::PLAN, format!("{} {}", number("SHMOOZE_KILLS"), number("SHMOOZE_SEED")));
     machine.run(&["systemctl", "daemon-reload"]).success();
 }
 
 fn main() -> ExitCode {
-    use adoption::events;
+    use adoption::{events, kills};
     Tests::new()
         .prepare(install)
-        .each(Kind::CONTAINERS, "a broker that is killed", events::kill)
+        .each(Kind::CONTAINERS, "modules outlive the broker", events::goes_on)
+        .each(Kind::CONTAINERS, "what is to end ends", events::ends)
+        .each(Kind::CONTAINERS, "what happens meanwhile is known", events::away)
+        .inside(Kind::CONTAINERS, "a broker is killed again and again", kills::of_the_broker)
+        .inside(Kind::CONTAINERS, "all are killed again and again", kills::of_all)
         .main()
 }

@@ -39,7 +39,7 @@ fn play(machine: &Machine) -> Value {
 /// Does something that gives the queue another process, and shows that nothing else has changed.
 fn survives(machine: &Machine, act: impl FnOnce(&str)) {
     let before = play(machine);
-    let pid = property(machine, "shmooze-queue", "MainPID");
+    let (pid, launcher) = (property(machine, "shmooze-queue", "MainPID"), property(machine, "shmooze-launcher", "MainPID"));
     let counted = |uid: &Value| {
         let uid = uid.as_str().unwrap();
         shmz(machine, &["--json", "ask", uid, "n1", "n5"])
@@ -55,9 +55,11 @@ fn survives(machine: &Machine, act: impl FnOnce(&str)) {
     // They obey.
     let second = before["queue"][1]["uid"].as_str().unwrap();
     shmz(machine, &["rm", playing.as_str().unwrap()]);
-    assert_eq!(ending(machine, "queue", playing.as_str().unwrap())["exit"], json!({"status": 0}));
+    let launcher_died = property(machine, "shmooze-launcher", "MainPID") != launcher;
+    let exit = if launcher_died { Value::Null } else { json!({"status": 0}) };
+    assert_eq!(ending(machine, "queue", playing.as_str().unwrap())["exit"], exit);
     assert_eq!(queue(machine)["playing"], second);
-    rest(machine, second);
+    rest(machine, "queue", second);
     for uid in [second, before["queue"][2]["uid"].as_str().unwrap()] {
         shmz(machine, &["rm", uid]);
     }
@@ -68,11 +70,11 @@ fn survives(machine: &Machine, act: impl FnOnce(&str)) {
 }
 
 /// All numbers that it says it has announced are there.
-fn rest(machine: &Machine, uid: &str) {
-    let last: u64 = shmz(machine, &["--json", "tell", uid, "rest"]).parse().unwrap();
+fn rest(machine: &Machine, service: &str, uid: &str) {
+    let last: u64 = shmz(machine, &["--json", "--service", service, "tell", uid, "rest"]).parse().unwrap();
     let names: Vec<String> = (1..=last).map(|number| format!("n{number}")).collect();
     for some in names.chunks(500) {
-        let words: Vec<&str> = ["--json", "ask", uid].into_iter().chain(some.iter().map(String::as_str)).collect();
+        let words: Vec<&str> = ["--json", "--service", service, "ask", uid].into_iter().chain(some.iter().map(String::as_str)).collect();
         let told: Value = serde_json::from_str(&shmz(machine, &words)).unwrap();
         assert_eq!(told.as_object().unwrap().len(), some.len(), "{told}");
     }
@@ -80,6 +82,95 @@ fn rest(machine: &Machine, uid: &str) {
     assert!(!account.contains("wrong"), "{account}");
 }
 
-pub fn kill(machine: &Machine) {
-    survives(machine, |pid| drop(machine.run(&["kill", "-KILL", pid]).success()));
+/// Whatever ends the process while its service goes on.
+pub fn goes_on(machine: &Machine) {
+    let short = "[Service]\nWatchdogSec=2\n[Unit]\nStartLimitIntervalSec=0\n";
+    machine.write("/etc/systemd/system/shmooze-queue.service.d/short.conf", short);
+    machine.run(&["systemctl", "daemon-reload"]).success();
+    let run = |words: &[&str]| drop(machine.run(words).success());
+    println!("kill -9");
+    survives(machine, |pid| run(&["kill", "-KILL", pid]));
+    println!("systemctl restart");
+    survives(machine, |_| run(&["systemctl", "restart", "shmooze-queue"]));
+    println!("the socket is restarted, and with it the service");
+    survives(machine, |_| run(&["systemctl", "restart", "shmooze-queue.socket"]));
+    println!("daemon-reload, kill -9");
+    survives(machine, |pid| {
+        run(&["systemctl", "daemon-reload"]);
+        run(&["kill", "-KILL", pid]);
+    });
+    println!("daemon-reexec, kill -9");
+    survives(machine, |pid| {
+        // Whether its own command is answered is its business.
+        machine.run(&["systemctl", "daemon-reexec"]);
+        eventually("the manager is there again", || is_active(machine, "shmooze-queue"));
+        run(&["kill", "-KILL", pid]);
+    });
+    println!("watchdog");
+    survives(machine, |pid| run(&["kill", "-STOP", pid]));
+    println!("all of the family at once");
+    survives(machine, |pid| {
+        let launcher = property(machine, "shmooze-launcher", "MainPID");
+        run(&["kill", "-KILL", pid, &launcher]);
+    });
+    println!("systemctl restart of all of the family");
+    survives(machine, |_| run(&["systemctl", "restart", "shmooze-queue", "shmooze-launcher", "shmooze-gateway"]));
+    let journal = machine.journal(&["-u", "shmooze-queue", "-u", "shmooze-launcher", "-p", "warning", "-o", "cat"]);
+    println!("{journal}");
+    assert!(!journal.contains("nobody knows where it belongs"), "{journal}");
+}
+
+/// What is meant to end the service ends the modules.
+pub fn ends(machine: &Machine) {
+    let gone = |how: &str| {
+        assert_eq!(scopes(machine), [] as [&str; 0], "{how}");
+        assert_eq!(machine.run(&["pgrep", "-a", "-u", "shmooze-module"]).text(), "", "{how}");
+        assert_eq!(property(machine, "shmooze-queue", "NFileDescriptorStore"), "0", "{how}");
+    };
+    play(machine);
+    machine.run(&["systemctl", "stop", "shmooze-queue.socket", "shmooze-queue.service"]).success();
+    gone("stop");
+    play(machine);
+    machine.run(&["systemctl", "enable", "shmooze.target"]).success();
+    machine.run(&["systemctl", "disable", "--now", "shmooze.target"]).success();
+    machine.run(&["systemctl", "stop", "shmooze-queue.service"]).success();
+    gone("disable --now");
+    play(machine);
+    let pid = property(machine, "shmooze-queue", "MainPID");
+    machine.run(&["kill", "-TERM", &pid]).success();
+    eventually("it has ended", || property(machine, "shmooze-queue", "MainPID") == "0");
+    gone("SIGTERM by hand");
+    // One that begins anew knows nothing of them but how they ended.
+    play(machine);
+}
+
+/// What happens while nobody looks is known afterwards.
+pub fn away(machine: &Machine) {
+    let slow = "[Service]\nRestartSec=3\n[Unit]\nStartLimitIntervalSec=0\n";
+    machine.write("/etc/systemd/system/shmooze-pool.service.d/slow.conf", slow);
+    machine.run(&["systemctl", "daemon-reload"]).success();
+    machine.run(&["systemctl", "start", "shmooze.target"]).success();
+    let pool = |type_name: &str| add(machine, "pool", type_name);
+    let (removed, crashed, stays) = (pool("tiny"), pool("tiny"), pool("counts"));
+    shmz(machine, &["--service", "pool", "rm", &removed]);
+    assert_eq!(ending(machine, "pool", &removed)["cause"], "removed");
+    machine.run(&["systemctl", "kill", "-s", "KILL", "shmooze-pool"]).success();
+    machine.run(&["systemctl", "kill", "-s", "ABRT", &format!("shmooze-pool-tiny-{crashed}.scope")]).success();
+    assert!(!is_active(machine, "shmooze-pool"));
+    // Asked while nobody is there, answered when somebody is.
+    let list = shmz(machine, &["--json", "pool"]);
+    assert!(list.contains(&stays) && !list.contains(&crashed) && !list.contains(&removed), "{list}");
+    let life = ending(machine, "pool", &crashed);
+    assert_eq!((&life["cause"], &life["exit"]), (&json!("stream_lost"), &json!({"signal": 6})), "{life}");
+    assert_eq!(ending(machine, "pool", &removed)["cause"], "removed", "of the time before");
+
+    // Nor does anybody know what the launcher did not see either.
+    let unseen = pool("tiny");
+    machine.write("/etc/systemd/system/shmooze-launcher.service.d/slow.conf", slow);
+    machine.run(&["systemctl", "daemon-reload"]).success();
+    machine.run(&["systemctl", "kill", "-s", "KILL", "shmooze-pool", "shmooze-launcher"]).success();
+    machine.run(&["systemctl", "kill", "-s", "ABRT", &format!("shmooze-pool-tiny-{unseen}.scope")]).success();
+    let life = ending(machine, "pool", &unseen);
+    assert_eq!((&life["cause"], &life["exit"]), (&json!("stream_lost"), &json!(null)), "{life}");
+    rest(machine, "pool", &stays);
 }
