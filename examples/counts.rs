@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 /// Updates sent before their answers are read.
 const AT_ONCE: u64 = 5;
 /// Between these, so that a test has room for something else.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_micros(500);
 
 #[derive(Clone)]
 struct Account(Arc<Mutex<File>>);
@@ -103,8 +103,13 @@ fn update(number: u64) -> (String, &'static str) {
     const DONE: &str = r#"{"success": true}"#;
     let set = json!({"cmd": "set_parameters", "args": {"parameters": {format!("n{number}"): number}}});
     match number % 4 {
-        0 => (json!([set, {"cmd": "nonsense"}]).to_string(), r#"[{"success": true}, {"success": false, "error": "Bad command."}]"#),
-        1 => (json!([set, {"cmd": "unset_parameters", "args": {"parameters": ["nobody"]}}]).to_string(), r#"[{"success": true}, {"success": true}]"#),
+        0 => {
+            (json!([set, {"cmd": "nonsense"}]).to_string(), r#"[{"success": true}, {"success": false, "error": "Bad command."}]"#)
+        }
+        1 => (
+            json!([set, {"cmd": "unset_parameters", "args": {"parameters": ["nobody"]}}]).to_string(),
+            r#"[{"success": true}, {"success": true}]"#,
+        ),
         _ => (set.to_string(), DONE),
     }
 }

@@ -176,12 +176,7 @@ impl Broker {
         broker
     }
 
-    fn begin(
-        configuration: Configuration,
-        launcher: Arc<dyn Launcher>,
-        record: Record,
-        kept: (Keeper, Option<Legacy>),
-    ) -> Self {
+    fn begin(configuration: Configuration, launcher: Arc<dyn Launcher>, record: Record, kept: (Keeper, Option<Legacy>)) -> Self {
         let (driver, messages) = mpsc::channel(MESSAGE_CAPACITY);
         let board = Arc::new(Board::default());
         let shared = Shared {

@@ -111,9 +111,7 @@ impl Running {
         let configuration = Configuration { notifier, ..configuration };
         let lasting = kept.is_some();
         let broker = match kept {
-            Some((keeper, legacy)) => {
-                Broker::resume(configuration, Arc::clone(&launcher), record.clone(), keeper, legacy)
-            }
+            Some((keeper, legacy)) => Broker::resume(configuration, Arc::clone(&launcher), record.clone(), keeper, legacy),
             None => Broker::start(configuration, Arc::clone(&launcher), record.clone()),
         };
         let limits = Limits { max_line_bytes: settings.max_line_bytes, ..Limits::default() };

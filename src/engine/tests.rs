@@ -364,10 +364,16 @@ fn a_pool_drains() {
 enum Act {
     Add,
     SetBackground,
-    Start { which: usize, alive: bool },
+    Start {
+        which: usize,
+        alive: bool,
+    },
     Remove(Vec<usize>),
     Move(Vec<usize>),
-    Answer { which: usize, obeyed: bool },
+    Answer {
+        which: usize,
+        obeyed: bool,
+    },
     End(usize),
     Drain,
     Reopen,

@@ -432,11 +432,7 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    fn update(
-        &self,
-        request: Result<Request<'_>, ProtocolError>,
-        batch: Option<&mut Batch>,
-    ) -> Result<Response, Cause> {
+    fn update(&self, request: Result<Request<'_>, ProtocolError>, batch: Option<&mut Batch>) -> Result<Response, Cause> {
         let request = match request {
             Ok(request) => request,
             Err(error) => return Ok(error.into()),
@@ -542,7 +538,8 @@ mod tests {
         let (parameters, record) = (Arc::default(), Record::open(None, "x"));
         let streams = Streams { command, update };
         let timeout = Duration::from_millis(300);
-        let conversation = Conversation::new(Uid::new(), streams, timeout, 1000, &parameters, &record, &events, Notes::none(Uid::new()));
+        let conversation =
+            Conversation::new(Uid::new(), streams, timeout, 1000, &parameters, &record, &events, Notes::none(Uid::new()));
         let (cause, _) = tokio::join!(conversation.hold(None, &mut directed, tells), module(their_command, their_update));
         assert!(matches!(reported.recv().await, Some(Event::Started { result: Ok(()), .. })));
         (answered.await.unwrap(), cause)

@@ -33,9 +33,9 @@ mod ports;
 mod stream;
 mod task;
 
+pub(crate) use adopt::{Adoption, adopt};
 pub use ending::{Cause, Ending};
 pub use parameters::Parameters;
-pub(crate) use adopt::{Adoption, adopt};
 pub use task::{Birth, spawn};
 
 pub use crate::scope::Reached;

@@ -173,7 +173,10 @@ impl Stream {
             if let Some(bytes) = read {
                 self.lines.space(bytes).extend_from_slice(&scratch[..bytes]);
             }
-            read.map_or_else(|| if done.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) { None } else { Some(0) }, Some)
+            read.map_or_else(
+                || if done.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) { None } else { Some(0) },
+                Some,
+            )
         });
         match read {
             None => Read::Nothing,

@@ -50,13 +50,7 @@ pub struct Birth {
 /// Begins a module's life. Its events go to `events`, its commands and updates into `record`, what another process needs to
 /// go on with it to `keeper`.
 #[must_use]
-pub fn spawn(
-    birth: Birth,
-    launcher: Arc<dyn Launcher>,
-    record: Record,
-    keeper: Keeper,
-    events: mpsc::Sender<Event>,
-) -> Handle {
+pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, keeper: Keeper, events: mpsc::Sender<Event>) -> Handle {
     // Charts and play counts are made of the log: what a background is told and says has never been in it.
     let record = if birth.background { Record::off() } else { record };
     let (direct, directed) = mpsc::channel(DIRECT_CAPACITY);

@@ -14,7 +14,9 @@ fn queue(machine: &Machine) -> Value {
         }
     }
     let background = report["background"].as_object_mut();
-    background.into_iter().for_each(|background| ["memory", "cpu", "tasks"].iter().for_each(|name| drop(background.remove(*name))));
+    background
+        .into_iter()
+        .for_each(|background| ["memory", "cpu", "tasks"].iter().for_each(|name| drop(background.remove(*name))));
     report.as_object_mut().unwrap().remove("revision");
     report
 }
@@ -74,7 +76,8 @@ fn rest(machine: &Machine, service: &str, uid: &str) {
     let last: u64 = shmz(machine, &["--json", "--service", service, "tell", uid, "rest"]).parse().unwrap();
     let names: Vec<String> = (1..=last).map(|number| format!("n{number}")).collect();
     for some in names.chunks(500) {
-        let words: Vec<&str> = ["--json", "--service", service, "ask", uid].into_iter().chain(some.iter().map(String::as_str)).collect();
+        let words: Vec<&str> =
+            ["--json", "--service", service, "ask", uid].into_iter().chain(some.iter().map(String::as_str)).collect();
         let told: Value = serde_json::from_str(&shmz(machine, &words)).unwrap();
         assert_eq!(told.as_object().unwrap().len(), some.len(), "{told}");
     }

@@ -24,12 +24,18 @@ impl Random {
     }
 }
 
-/// The connection broke before the answer came: it was carried out, or will be, or not.
+/// Why there is no good answer.
 #[derive(Debug)]
-pub struct Broken;
+pub enum Trouble {
+    /// The connection broke before the answer came: it was carried out, or will be, or not.
+    Broken,
+    /// A module could not be launched, since the launcher was killed meanwhile; there is none.
+    NotLaunched,
+}
+use Trouble::{Broken, NotLaunched};
 
 /// One request on a connection of its own.
-pub fn ask(cmd: &str, args: &Value) -> Result<Value, Broken> {
+pub fn ask(cmd: &str, args: &Value) -> Result<Value, Trouble> {
     // Somebody always listens: the service manager does while the broker does not.
     let mut stream = TcpStream::connect(("127.0.0.1", 9420)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -42,6 +48,9 @@ pub fn ask(cmd: &str, args: &Value) -> Result<Value, Broken> {
         _ => return Err(Broken),
     }
     let answer: Value = serde_json::from_str(&answer).unwrap();
+    if cmd == "add" && answer["error"].as_str().is_some_and(|error| error.contains("the launcher at")) {
+        return Err(NotLaunched);
+    }
     assert_eq!(answer["success"], true, "{cmd} {args}: {answer}");
     Ok(answer.get("result").cloned().unwrap_or_default())
 }
@@ -52,7 +61,7 @@ pub fn insist(cmd: &str, args: &Value) -> Value {
     loop {
         match ask(cmd, args) {
             Ok(answer) => return answer,
-            Err(Broken) => assert!(Instant::now() < give_up, "{cmd} {args}: never answered"),
+            Err(_) => assert!(Instant::now() < give_up, "{cmd} {args}: never answered"),
         }
     }
 }
@@ -66,6 +75,8 @@ pub fn list() -> Vec<String> {
 /// What the client knows.
 #[derive(Default)]
 pub struct Client {
+    /// Never removed.
+    stays: String,
     /// The queue as it must be, but for those who were not acknowledged.
     order: Vec<String>,
     /// Removed, and acknowledged.
@@ -79,17 +90,23 @@ pub struct Client {
     pub may_be_noted: Vec<(String, u64)>,
     pub done: [usize; 4],
     pub broken: usize,
+    pub refused: usize,
     numbers: u64,
 }
 
 impl Client {
+    /// One who knows of one module, which is never removed.
+    pub fn new(stays: String) -> Self {
+        Self { order: vec![stays.clone()], stays, ..Self::default() }
+    }
+
     /// Does one thing, and looks whether all is as it was said to be.
     pub fn act(&mut self, random: &mut Random) {
         let one = (!self.order.is_empty()).then(|| self.order[random.below(self.order.len())].clone());
         let what = random.below(4);
         match (what, one) {
             (0, _) | (_, None) => self.add(),
-            (1, Some(uid)) if self.order.len() >= MOST || random.below(2) == 0 => self.remove(uid),
+            (1, Some(uid)) if uid != self.stays && (self.order.len() >= MOST || random.below(2) == 0) => self.remove(uid),
             (1 | 2, Some(uid)) => self.to_top(uid),
             (_, Some(uid)) => self.note(uid),
         }
@@ -108,6 +125,7 @@ impl Client {
                 self.meet(&list(), &uid);
                 self.order.push(uid);
             }
+            Err(NotLaunched) => self.refused += 1,
             Err(Broken) => {
                 self.may_be_added += 1;
                 self.settle();
@@ -122,7 +140,7 @@ impl Client {
                 self.order.retain(|other| *other != uid);
                 self.removed.insert(uid);
             }
-            Err(Broken) => {
+            Err(_) => {
                 self.may_be_removed.insert(uid);
                 self.settle();
             }
@@ -136,7 +154,7 @@ impl Client {
                 self.order.retain(|other| *other != uid);
                 self.order.insert(0, uid);
             }
-            Err(Broken) => {
+            Err(_) => {
                 self.settle();
                 self.order = list().into_iter().filter(|uid| self.order.contains(uid)).collect();
             }
@@ -152,7 +170,7 @@ impl Client {
                 assert_eq!(answer, json!(number));
                 self.noted.push((uid, number));
             }
-            Err(Broken) => {
+            Err(_) => {
                 self.may_be_noted.push((uid, number));
                 self.settle();
             }
