@@ -89,8 +89,8 @@ impl Log {
     fn write(&mut self, what: &impl Serialize) -> io::Result<()> {
         let mut line = vec![b' '; PREFIX];
         serde_json::to_writer(&mut line, what)?;
-        let checksum = format!("{:08x}", crc32(&line[PREFIX..]));
-        line[..PREFIX - 1].copy_from_slice(checksum.as_bytes());
+        let prefix = prefix_of(&line[PREFIX..]);
+        line[..PREFIX].copy_from_slice(prefix.as_bytes());
         line.push(b'\n');
         self.file.write_all_at(&line, self.end)?;
         self.end += line.len() as u64;
@@ -175,7 +175,10 @@ fn read(file: &File, length: u64) -> Result<(State, u64, u64), Unreadable> {
 /// The JSON of the first line and what comes after it, where it is as it was written.
 fn whole_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr::memchr(b'\n', bytes)?;
-    let (checksum, json) = bytes[..end].split_at_checked(PREFIX)?;
-    let checksum = std::str::from_utf8(&checksum[..PREFIX - 1]).ok()?;
-    (u32::from_str_radix(checksum, 16) == Ok(crc32(json))).then_some((json, &bytes[end + 1..]))
+    let (prefix, json) = bytes[..end].split_at_checked(PREFIX)?;
+    (prefix == prefix_of(json).as_bytes()).then_some((json, &bytes[end + 1..]))
+}
+
+fn prefix_of(json: &[u8]) -> String {
+    format!("{:08x} ", crc32(json))
 }

@@ -37,6 +37,8 @@ mod log;
 mod state;
 mod store;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use state::LIVES;
@@ -47,6 +49,7 @@ pub(crate) use state::{DONE, Module, Pending, Side, State};
 pub(crate) use store::is_stored;
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -105,10 +108,15 @@ impl Keeper {
     /// # Errors
     /// Where the service manager cannot be reached or there is no memory.
     pub async fn open(given: Vec<(String, OwnedFd)>, limit: usize, engine: Engine) -> io::Result<(Self, Legacy)> {
-        let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
-            return Ok((Self::off(), Legacy { state: State::new(engine), streams: HashMap::new() }));
-        };
-        let store = Arc::new(Store::connect(&name, limit)?);
+        match std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) {
+            Some(name) => Self::at(&name, given, limit, engine).await,
+            None => Ok((Self::off(), Legacy { state: State::new(engine), streams: HashMap::new() })),
+        }
+    }
+
+    /// As [`Keeper::open`], with the service manager that listens at `name`.
+    async fn at(name: &OsStr, given: Vec<(String, OwnedFd)>, limit: usize, engine: Engine) -> io::Result<(Self, Legacy)> {
+        let store = Arc::new(Store::connect(name, limit)?);
         let (mut logs, mut streams) = (Vec::new(), HashMap::<u32, Vec<OwnedFd>>::new());
         for (name, descriptor) in given {
             match store::named(&name) {
@@ -243,13 +251,9 @@ impl Shared {
         let Some(log) = place.as_mut() else { return Ok(()) };
         new.catch_up(log, end)?;
         new.finish()?;
-        self.store_remove(log.generation);
+        self.store.remove(store::of_log(log.generation));
         *log = new;
         Ok(())
-    }
-
-    fn store_remove(&self, generation: u64) {
-        self.store.remove(store::of_log(generation));
     }
 }
 

@@ -200,7 +200,7 @@ impl State {
     }
 
     /// Adds one entry. Whatever it says, there is a state afterwards.
-    pub(super) fn apply(&mut self, entry: Entry) {
+    pub(crate) fn apply(&mut self, entry: Entry) {
         match entry {
             Entry::Born { born, input, at } => {
                 let uid = born.uid;

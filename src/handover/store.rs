@@ -195,31 +195,17 @@ mod tests {
     use std::os::fd::AsFd as _;
     use std::os::unix::net::UnixStream;
 
-    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-
+    use super::super::testing::Manager;
     use super::*;
 
-    fn manager(limit: usize) -> (tempfile::TempDir, UnixDatagram, Arc<Store>) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
-        let store = Arc::new(Store::connect(path.as_os_str(), limit).unwrap());
-        (folder, socket, store)
+    fn manager(limit: usize) -> (Manager, Arc<Store>) {
+        let manager = Manager::new();
+        let store = Arc::new(Store::connect(manager.name(), limit).unwrap());
+        (manager, store)
     }
 
-    fn receive(socket: &UnixDatagram) -> (String, Vec<std::os::fd::OwnedFd>) {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut text = [0; 4096];
-        let received = recvmsg(socket, &mut [io::IoSliceMut::new(&mut text)], &mut control, RecvFlags::empty()).unwrap();
-        let descriptors = control
-            .drain()
-            .flat_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(rights) => rights.collect(),
-                _ => Vec::new(),
-            })
-            .collect();
-        (String::from_utf8_lossy(&text[..received.bytes]).into_owned(), descriptors)
+    fn receive(manager: &Manager) -> (String, Vec<std::os::fd::OwnedFd>) {
+        manager.receive().unwrap()
     }
 
     #[test]
@@ -239,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_pushed_is_there() {
-        let (_folder, socket, store) = manager(8);
+        let (socket, store) = manager(8);
         let (one, other) = UnixStream::pair().unwrap();
         store.push("@0", &[one.as_fd(), other.as_fd()]).await.unwrap();
         let (text, descriptors) = receive(&socket);
@@ -255,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn numbers_are_used_again_once_the_manager_knows() {
-        let (_folder, socket, store) = manager(2 * 3 + 2);
+        let (socket, store) = manager(2 * 3 + 2);
         store.claim(1);
         assert_eq!([(); 3].map(|()| store.take()), [Some(0), Some(2), None]);
         store.remove(of_streams(0));
@@ -265,7 +251,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_manager_that_is_busy_is_told_later() {
-        let (_folder, socket, store) = manager(100);
+        let (socket, store) = manager(100);
         store.claim(7);
         let mut filled = 0;
         while store.send("X=1", &[]).is_ok() {

@@ -30,6 +30,8 @@ pub mod guest;
 mod notes;
 mod parameters;
 mod ports;
+#[cfg(test)]
+mod resume_tests;
 mod stream;
 mod task;
 
