@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         .each(Kind::CONTAINERS, "modules outlive the broker", events::goes_on)
         .each(Kind::CONTAINERS, "what is to end ends", events::ends)
         .each(Kind::CONTAINERS, "what happens meanwhile is known", events::away)
+        .each(Kind::CONTAINERS, "in the manager of a user", events::of_a_user)
         .inside(Kind::CONTAINERS, "a broker is killed again and again", kills::of_the_broker)
         .inside(Kind::CONTAINERS, "all are killed again and again", kills::of_all)
         .main()

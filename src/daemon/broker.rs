@@ -1,6 +1,5 @@
 //! `shmooze-queue` and `shmooze-pool`: one service of the settings.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{LauncherOptions, Options, Signals, on_reload, restart, sockets};
 use crate::broker::{Broker, Configuration, Kind};
-use crate::handover::{Keeper, Legacy};
+use crate::handover::{Keeper, Legacy, Stored};
 use crate::launcher::Launcher;
 use crate::loopback;
 use crate::record::Record;
@@ -165,7 +164,7 @@ impl Running {
 }
 
 /// Takes over what a process before has left, and leaves as much to the next; nothing where the service manager keeps nothing.
-async fn keep(stored: Vec<(String, OwnedFd)>, limit: usize, kind: Kind) -> (Keeper, Option<Legacy>) {
+async fn keep(stored: Stored, limit: usize, kind: Kind) -> (Keeper, Option<Legacy>) {
     if limit == 0 {
         return (Keeper::off(), None);
     }

@@ -382,10 +382,10 @@ enum Act {
 }
 
 /// The engine that is made of what is kept of `engine`, which is the same.
-fn kept(engine: Engine) -> Engine {
+fn kept(engine: &Engine) -> Engine {
     let text = serde_json::to_string(&engine.snapshot()).unwrap();
     let restored = Engine::restore(serde_json::from_str(&text).unwrap());
-    assert_eq!(restored, engine);
+    assert_eq!(&restored, engine);
     restored
 }
 
@@ -580,7 +580,7 @@ impl History {
                 self.step(Input::Reopen);
             }
             Act::Restore => {
-                let Engine::Queue(queue) = kept(Engine::Queue(std::mem::take(&mut self.queue))) else { panic!() };
+                let Engine::Queue(queue) = kept(&Engine::Queue(std::mem::take(&mut self.queue))) else { panic!() };
                 self.queue = queue;
             }
         }
@@ -734,7 +734,7 @@ proptest! {
                     Input::Reopen
                 }
                 Act::Restore => {
-                    let Engine::Pool(restored) = kept(Engine::Pool(pool)) else { panic!() };
+                    let Engine::Pool(restored) = kept(&Engine::Pool(pool)) else { panic!() };
                     pool = restored;
                     continue;
                 }

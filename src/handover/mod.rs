@@ -88,6 +88,9 @@ pub struct Legacy {
     streams: HashMap<u32, Vec<OwnedFd>>,
 }
 
+/// What a service manager has kept, by name.
+pub type Stored = Vec<(String, OwnedFd)>;
+
 /// A module's two streams.
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -107,7 +110,7 @@ impl Keeper {
     ///
     /// # Errors
     /// Where the service manager cannot be reached or there is no memory.
-    pub async fn open(given: Vec<(String, OwnedFd)>, limit: usize, engine: Engine) -> io::Result<(Self, Legacy)> {
+    pub async fn open(given: Stored, limit: usize, engine: Engine) -> io::Result<(Self, Legacy)> {
         match std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) {
             Some(name) => Self::at(&name, given, limit, engine).await,
             None => Ok((Self::off(), Legacy { state: State::new(engine), streams: HashMap::new() })),
@@ -115,7 +118,7 @@ impl Keeper {
     }
 
     /// As [`Keeper::open`], with the service manager that listens at `name`.
-    async fn at(name: &OsStr, given: Vec<(String, OwnedFd)>, limit: usize, engine: Engine) -> io::Result<(Self, Legacy)> {
+    async fn at(name: &OsStr, given: Stored, limit: usize, engine: Engine) -> io::Result<(Self, Legacy)> {
         let store = Arc::new(Store::connect(name, limit)?);
         let (mut logs, mut streams) = (Vec::new(), HashMap::<u32, Vec<OwnedFd>>::new());
         for (name, descriptor) in given {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-use super::{Keeper, Legacy};
+use super::{Keeper, Legacy, Stored};
 use crate::engine::Engine;
 
 /// The manager of one service.
@@ -51,7 +51,7 @@ impl Manager {
     }
 
     /// Does what it was asked to, as the real one would.
-    pub(crate) fn store(&self, stored: &mut Vec<(String, OwnedFd)>) {
+    pub(crate) fn store(&self, stored: &mut Stored) {
         while let Some((text, descriptors)) = self.receive() {
             let name = text.lines().find_map(|line| line.strip_prefix("FDNAME=")).unwrap().to_owned();
             if text.starts_with("FDSTOREREMOVE=1\n") {

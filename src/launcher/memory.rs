@@ -11,6 +11,9 @@ use crate::scope::State;
 /// Modules that have ended and are remembered. A broker that was away asks within seconds; this many may end meanwhile.
 const MOST: usize = 10_000;
 
+/// How many of them are looked at for each that comes: two would do, were none of them alive.
+const LOOKS: usize = 64;
+
 /// States of modules, to be told to the broker that asks next.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -20,7 +23,7 @@ pub(super) struct Memory {
 #[derive(Debug, Default)]
 struct Inner {
     states: HashMap<Uid, watch::Receiver<State>>,
-    /// Oldest first; some may be there more than once.
+    /// Oldest first.
     order: VecDeque<Uid>,
 }
 
@@ -31,7 +34,7 @@ impl Memory {
             inner.order.push_back(uid);
         }
         // One that lives goes to the end: what ends of it is not known yet.
-        for _ in 0..inner.order.len() {
+        for _ in 0..LOOKS {
             if inner.order.len() <= MOST {
                 break;
             }

@@ -10,6 +10,9 @@
 //!
 //! * [`Local`]: in the process that asks. What is behind the other one, too;
 //! * [`Remote`]: in the program `shmooze-launcher`, over a Unix socket that [`serve`] answers on.
+//!
+//! A broker may go and be followed by another, which asks what became of its modules: how they ended meanwhile is
+//! remembered.
 
 mod local;
 mod memory;

@@ -159,9 +159,8 @@ impl Task {
         let streams = Streams { command: tokio_stream(streams.command)?, update: tokio_stream(streams.update)? };
         let (timeout, limit) = (self.birth.timeouts.command, self.birth.max_line_bytes);
         let notes = self.notes();
-        let conversation =
-            Conversation::new(self.birth.uid, streams, timeout, limit, &self.parameters, &self.record, &self.events, notes)
-                .resume(limit, module)?;
+        let conversation = Conversation::new(streams, timeout, limit, &self.parameters, &self.record, &self.events, notes)
+            .resume(limit, module)?;
         Ok(conversation.hold(self.birth.args.take(), &mut self.directed, told).await)
     }
 

@@ -80,7 +80,6 @@ enum Happening {
 
 impl<'a> Conversation<'a> {
     pub(super) fn new(
-        uid: Uid,
         streams: Streams,
         timeout: Duration,
         limit: usize,
@@ -95,7 +94,7 @@ impl<'a> Conversation<'a> {
             update.peek_only();
         }
         Self {
-            uid,
+            uid: notes.uid(),
             command,
             update,
             timeout,
@@ -538,8 +537,7 @@ mod tests {
         let (parameters, record) = (Arc::default(), Record::open(None, "x"));
         let streams = Streams { command, update };
         let timeout = Duration::from_millis(300);
-        let conversation =
-            Conversation::new(Uid::new(), streams, timeout, 1000, &parameters, &record, &events, Notes::none(Uid::new()));
+        let conversation = Conversation::new(streams, timeout, 1000, &parameters, &record, &events, Notes::none(Uid::new()));
         let (cause, _) = tokio::join!(conversation.hold(None, &mut directed, tells), module(their_command, their_update));
         assert!(matches!(reported.recv().await, Some(Event::Started { result: Ok(()), .. })));
         (answered.await.unwrap(), cause)

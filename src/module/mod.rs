@@ -17,6 +17,9 @@
 //! The broker holds a [`Handle`]; the task speaks back in [`Event`]s. Orders (play, suspend, rm) overtake tells that have
 //! not been written yet, so a busy client cannot delay the queue.
 //!
+//! What changes is written down for the process that may have to go on with the module (`notes`), which begins in the
+//! midst of this picture (`adopt`).
+//!
 //! **Invariants.** One request is outstanding on the command stream at most, and each is answered within its time or ends
 //! the module. Updates are read however many answers the module leaves unread, in bounded memory. After the
 //! [`Event::Gone`] no process of the module is left and the task has ended.

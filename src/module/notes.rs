@@ -1,10 +1,9 @@
 //! What a module's task writes down, so that another process can go on with the module.
 
-use crate::handover::{Change, Entry, Keeper, Owed};
-use crate::protocol::{Object, Raw, Uid};
 use serde_json::value::RawValue;
 
-use crate::protocol::write_string;
+use crate::handover::{Change, Entry, Keeper, Owed};
+use crate::protocol::{Object, Raw, Uid, write_string};
 
 /// Writes down what changes of one module, where anything is kept.
 #[derive(Debug, Clone)]
@@ -21,6 +20,11 @@ impl Notes {
     /// None are taken.
     pub(super) const fn none(uid: Uid) -> Self {
         Self::new(uid, Keeper::off())
+    }
+
+    /// Whose they are.
+    pub(super) const fn uid(&self) -> Uid {
+        self.uid
     }
 
     /// Whether they are read by anybody.

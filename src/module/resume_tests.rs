@@ -62,7 +62,7 @@ impl Bench {
             added: 0,
         };
         let add = Input::Add { ticket: Ticket(1), uid, place: Place::List };
-        bench.write(Entry::Born { born, input: add, at: 0 });
+        bench.write(&Entry::Born { born, input: add, at: 0 });
         bench.note(vec![Change::Connected(Kept { number: 0, command_port: 0 })]);
         bench.ask(Asked::Init, "{\"cmd\": \"init\"}", 0);
         bench.ours.command.write_all(b"{\"cmd\": \"init\"}\n").unwrap();
@@ -71,18 +71,18 @@ impl Bench {
         bench.take(18);
         let heard = Change::Heard(Read { bytes: 18, rest: Rest::None });
         bench.note(vec![heard, Change::Answered, Change::Report(Report::Started(true))]);
-        bench.write(Entry::Step { input: Input::Started { uid, alive: true }, at: 0 });
+        bench.write(&Entry::Step { input: Input::Started { uid, alive: true }, at: 0 });
         bench
     }
 
-    fn write(&mut self, entry: Entry) {
-        self.keeper.write(&entry);
-        let text = serde_json::to_string(&entry).unwrap();
+    fn write(&mut self, entry: &Entry) {
+        self.keeper.write(entry);
+        let text = serde_json::to_string(entry).unwrap();
         self.state.apply(serde_json::from_str(&text).unwrap());
     }
 
     fn note(&mut self, changes: Vec<Change>) {
-        self.write(Entry::Module { uid: self.uid, changes });
+        self.write(&Entry::Module { uid: self.uid, changes });
     }
 
     fn ask(&mut self, asked: Asked, line: &str, written: u64) {

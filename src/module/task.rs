@@ -104,7 +104,6 @@ impl Task {
                 // Who is not kept is not written about either.
                 let notes = if kept.is_some() { self.notes() } else { Notes::none(uid) };
                 let conversation = Conversation::new(
-                    uid,
                     streams,
                     self.birth.timeouts.command,
                     self.birth.max_line_bytes,

@@ -8,7 +8,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::Listeners;
-use crate::handover::is_stored;
+use crate::handover::{Stored, is_stored};
 
 /// The first descriptor that a service manager hands over.
 const FIRST: usize = 3;
@@ -21,7 +21,7 @@ const MOST: usize = 65_536;
 pub struct Activation {
     sockets: Vec<Given>,
     /// What a process before had kept (`FDSTORE=1`, `sd_notify(3)`), by name.
-    stored: Vec<(String, OwnedFd)>,
+    stored: Stored,
 }
 
 /// One of them.
@@ -47,7 +47,7 @@ pub fn activated() -> io::Result<Option<Listeners>> {
 ///
 /// # Errors
 /// As [`Activation::of_process`].
-pub fn activated_with_stored() -> io::Result<(Option<Listeners>, Vec<(String, OwnedFd)>)> {
+pub fn activated_with_stored() -> io::Result<(Option<Listeners>, Stored)> {
     let Some(mut activation) = Activation::of_process()? else { return Ok((None, Vec::new())) };
     let stored = std::mem::take(&mut activation.stored);
     let listeners = (!activation.sockets.is_empty()).then(|| activation.into_listeners());

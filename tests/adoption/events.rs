@@ -177,3 +177,24 @@ pub fn away(machine: &Machine) {
     assert_eq!((&life["cause"], &life["exit"]), (&json!("stream_lost"), &json!(null)), "{life}");
     rest(machine, "pool", &stays);
 }
+
+/// Without any privilege, in the manager of a user.
+pub fn of_a_user(machine: &Machine) {
+    let alice = |words: &[&str]| machine.user_run("alice", words).success().text();
+    alice(&["systemctl", "--user", "daemon-reload"]);
+    alice(&["systemctl", "--user", "start", "shmooze.target"]);
+    let uids = [(); 2].map(|()| alice(&["shmz", "add", "tiny"]));
+    let show = |name: &str| alice(&["systemctl", "--user", "show", "--value", "-p", name, "shmooze-queue"]);
+    let processes = || machine.run(&["pgrep", "-u", "alice", "-x", "tiny"]).text();
+    let (list, before) = (alice(&["shmz", "--json", "queue"]), processes());
+    for how in [["--user", "kill", "-s", "KILL"].as_slice(), &["--user", "restart"]] {
+        let pid = show("MainPID");
+        alice(&[&["systemctl"], how, &["shmooze-queue"]].concat());
+        eventually("there is another process", || !["0", &pid].contains(&show("MainPID").as_str()));
+        assert_eq!(alice(&["shmz", "--json", "queue"]), list);
+        assert_eq!(processes(), before);
+    }
+    alice(&["shmz", "rm", &uids[0], &uids[1]]);
+    eventually("nothing but the log is kept", || show("NFileDescriptorStore") == "1");
+    eventually("they have ended", || processes().is_empty());
+}
