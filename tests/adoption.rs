@@ -24,13 +24,17 @@ fn install(machine: &Machine) {
     machine.copy_program(own.ancestors().nth(2).unwrap().join("examples/counts"), "/usr/local/bin/counts");
     machine.run(&["install", "-d", "-m", "777", "/tmp/counts"]).success();
     let mut settings = host::settings();
-    let counts = serde_json::json!({"process": ["counts"], "environment": {"COUNTS_FOLDER": "/tmp/counts"}});
+    // However busy the machine is.
+    let patient = serde_json::json!({"connect": 60_000, "command": 60_000});
+    let counts = serde_json::json!({
+        "process": ["counts"], "environment": {"COUNTS_FOLDER": "/tmp/counts"}, "timeouts": patient});
     for service in ["queue", "pool"] {
+        settings["services"][service]["modules"]["tiny"]["timeouts"] = patient.clone();
         settings["services"][service]["modules"]["counts"] = counts.clone();
     }
     machine.write("/etc/shmooze/settings.json", settings.to_string());
     let unlimited = "[Unit]\nStartLimitIntervalSec=0\n";
-    for service in ["queue", "launcher", "gateway"] {
+    for service in ["queue", "pool", "launcher", "gateway"] {
         machine.write(&format!("/etc/systemd/system/shmooze-{service}.service.d/unlimited.conf"), unlimited);
     }
     let number = |variable: &str| std::env::var(variable).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! One thing happens to a broker, and what goes on.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use shmooze_test_machine::Machine;
 
@@ -87,7 +89,7 @@ fn rest(machine: &Machine, service: &str, uid: &str) {
 
 /// Whatever ends the process while its service goes on.
 pub fn goes_on(machine: &Machine) {
-    let short = "[Service]\nWatchdogSec=2\n[Unit]\nStartLimitIntervalSec=0\n";
+    let short = "[Service]\nWatchdogSec=8\n";
     machine.write("/etc/systemd/system/shmooze-queue.service.d/short.conf", short);
     machine.run(&["systemctl", "daemon-reload"]).success();
     let run = |words: &[&str]| drop(machine.run(words).success());
@@ -147,32 +149,44 @@ pub fn ends(machine: &Machine) {
     play(machine);
 }
 
+/// A service that is started anew waits until the gate is open.
+const GATE: &str = "/run/shmooze-test-gate";
+
+/// Kills these, ends the module meanwhile, and has them begin again while somebody asks for the list; answers that.
+fn end_while_away(machine: &Machine, services: &[&str], uid: &str) -> String {
+    machine.run(&["rm", GATE]).success();
+    machine.run(&[&["systemctl", "kill", "-s", "KILL"], services].concat()).success();
+    machine.run(&["systemctl", "kill", "-s", "ABRT", &format!("shmooze-pool-tiny-{uid}.scope")]).success();
+    assert!(services.iter().all(|service| !is_active(machine, service)));
+    // Asked while nobody is there, answered when somebody is.
+    let mut asking = machine.command(&["shmz", "--json", "pool"]).spawn();
+    machine.run(&["touch", GATE]).success();
+    asking.line(Duration::from_secs(60)).unwrap()
+}
+
 /// What happens while nobody looks is known afterwards.
 pub fn away(machine: &Machine) {
-    let slow = "[Service]\nRestartSec=3\n[Unit]\nStartLimitIntervalSec=0\n";
-    machine.write("/etc/systemd/system/shmooze-pool.service.d/slow.conf", slow);
+    let gated = format!("[Service]\nExecStartPre=bash -c 'until [ -e {GATE} ]; do sleep 0.1; done'\n");
+    for service in ["pool", "launcher"] {
+        machine.write(&format!("/etc/systemd/system/shmooze-{service}.service.d/gated.conf"), &gated);
+    }
+    machine.run(&["touch", GATE]).success();
     machine.run(&["systemctl", "daemon-reload"]).success();
     machine.run(&["systemctl", "start", "shmooze.target"]).success();
     let pool = |type_name: &str| add(machine, "pool", type_name);
     let (removed, crashed, stays) = (pool("tiny"), pool("tiny"), pool("counts"));
     shmz(machine, &["--service", "pool", "rm", &removed]);
     assert_eq!(ending(machine, "pool", &removed)["cause"], "removed");
-    machine.run(&["systemctl", "kill", "-s", "KILL", "shmooze-pool"]).success();
-    machine.run(&["systemctl", "kill", "-s", "ABRT", &format!("shmooze-pool-tiny-{crashed}.scope")]).success();
-    assert!(!is_active(machine, "shmooze-pool"));
-    // Asked while nobody is there, answered when somebody is.
-    let list = shmz(machine, &["--json", "pool"]);
-    assert!(list.contains(&stays) && !list.contains(&crashed) && !list.contains(&removed), "{list}");
+    let list = end_while_away(machine, &["shmooze-pool"], &crashed);
+    assert!(list.contains(&stays) && !list.contains(&removed), "{list}");
     let life = ending(machine, "pool", &crashed);
     assert_eq!((&life["cause"], &life["exit"]), (&json!("stream_lost"), &json!({"signal": 6})), "{life}");
     assert_eq!(ending(machine, "pool", &removed)["cause"], "removed", "of the time before");
 
-    // Nor does anybody know what the launcher did not see either.
+    // Nobody knows what the launcher did not see either.
     let unseen = pool("tiny");
-    machine.write("/etc/systemd/system/shmooze-launcher.service.d/slow.conf", slow);
-    machine.run(&["systemctl", "daemon-reload"]).success();
-    machine.run(&["systemctl", "kill", "-s", "KILL", "shmooze-pool", "shmooze-launcher"]).success();
-    machine.run(&["systemctl", "kill", "-s", "ABRT", &format!("shmooze-pool-tiny-{unseen}.scope")]).success();
+    let list = end_while_away(machine, &["shmooze-pool", "shmooze-launcher"], &unseen);
+    assert!(list.contains(&stays), "{list}");
     let life = ending(machine, "pool", &unseen);
     assert_eq!((&life["cause"], &life["exit"]), (&json!("stream_lost"), &json!(null)), "{life}");
     rest(machine, "pool", &stays);
