@@ -7,6 +7,7 @@
 //! Programs of one's own are built on [`settings`], [`service`] (a JSON-line service with a table of commands),
 //! [`client`] and [`module::guest`] (the module's side of its two streams).
 
+pub mod access;
 pub mod apply;
 pub mod broker;
 pub mod cli;

@@ -16,14 +16,37 @@ const clone = (id) => document.getElementById(id).content.firstElementChild.clon
 /// The services that turned out to be queues and pools, by name.
 const services = new Map();
 
+// Tokens for services that take one: of the address (/#token=…), where it does not stay, or asked for. Kept for this tab.
+const given = new URLSearchParams(location.hash.slice(1)).get("token");
+if (given) {
+  sessionStorage.clear();
+  sessionStorage.setItem("token", given);
+  history.replaceState(null, "", location.pathname + location.search);
+}
+const tokenFor = (service) => sessionStorage.getItem(`token of ${service}`) ?? sessionStorage.getItem("token");
+const withoutToken = new Set();
+
+/// Whether there is another token for a service that did not take `refused`, if need be by asking for it, unless nobody had one.
+function findToken(service, refused) {
+  if (tokenFor(service) !== refused) return true;
+  if (withoutToken.has(service)) return false;
+  const token = prompt(refused ? `${service} does not know this token. Another one:` : `${service} takes a token:`)?.trim();
+  if (!token) withoutToken.add(service);
+  else for (const key of ["token", `token of ${service}`]) sessionStorage.setItem(key, token);
+  return Boolean(token);
+}
+
 /// Sends `message`, a command or a list of them, to a service. Fails where there is no answer.
 async function ask(service, message) {
+  const token = tokenFor(service);
   const response = await fetch(base + encodeURIComponent(service), {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
+    headers: { "Content-Type": "application/json", ...(token && { Authorization: `Bearer ${encodeURI(token)}` }) },
     body: JSON.stringify(message),
     signal: AbortSignal.timeout(patience),
   });
+  if (response.status === 401 && findToken(service, token)) return ask(service, message);
+  if (response.ok && token) sessionStorage.setItem(`token of ${service}`, token);
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
   return answer;

@@ -17,5 +17,6 @@ mod daemons {
     mod reload;
     mod status;
     mod terminal;
+    mod tokens;
     mod watchdog;
 }

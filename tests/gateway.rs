@@ -11,6 +11,7 @@ mod gateway {
     mod connections;
     mod files;
     mod golden;
+    mod guard;
     mod http;
     mod posting;
     mod rig;

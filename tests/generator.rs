@@ -132,6 +132,23 @@ fn what_comes_of_settings() {
     }
 }
 
+/// Nobody else's machine reaches the gateway unless the settings say so.
+#[test]
+fn the_gateway_listens_to_this_machine_alone() {
+    let mut seen = [0, 0];
+    for case in cases() {
+        let named = fs::read_to_string(case.join("root/etc/shmooze/settings.json")).unwrap_or_default().contains("\"address\"");
+        let (units, _) = run(&case);
+        let socket = units.get(Path::new("shmooze-gateway.socket.d/50-settings.conf"));
+        for address in socket.iter().flat_map(|(_, text)| text.lines()).filter_map(|line| line.strip_prefix("ListenStream=")) {
+            let is_loopback = address.is_empty() || address.starts_with("127.0.0.1:") || address.starts_with("[::1]:");
+            assert!(is_loopback || named, "{}: {address}", case.display());
+            seen[usize::from(!is_loopback)] += 1;
+        }
+    }
+    assert!(seen[0] > 10 && seen[1] > 0, "{seen:?}");
+}
+
 /// What is said goes to the kernel's log where there is one, each sentence in one write.
 #[test]
 fn the_kernel_is_told() {
@@ -173,4 +190,20 @@ fn it_never_fails() {
         assert_eq!(output.status.code(), Some(2), "{words:?}");
         assert!(String::from_utf8(output.stderr).unwrap().starts_with("usage: shmooze-generator"), "{words:?}");
     }
+}
+
+/// Every unit that is installed or generated says where it is explained, and every daemon is started anew when it fails.
+#[test]
+fn units_say_where_they_are_explained() {
+    let units = entries(&Path::new(env!("CARGO_MANIFEST_DIR")).join("units"));
+    let units = units.iter().filter(|(path, _)| path.components().count() > 1);
+    let mut number = 0;
+    for (path, (_, text)) in units {
+        let has = |beginning: &str| text.lines().any(|line| line.starts_with(beginning));
+        assert!(has("Description=") && has("Documentation=man:"), "{}", path.display());
+        let is_daemon = has("[Service]") && !has("Type=oneshot");
+        assert!(!is_daemon || has("Restart=on-failure") || has("Restart=always"), "{}", path.display());
+        number += 1;
+    }
+    assert!(number >= 20, "{number}");
 }

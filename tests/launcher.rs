@@ -136,6 +136,40 @@ fn a_launcher_that_is_killed_leaves_a_socket_that_the_next_takes() {
 }
 
 #[test]
+fn what_waits_is_no_module_and_ends_with_the_launcher_however_that_ends() {
+    let mut launched = Launched::new();
+    let queue = launched.queue();
+    let mut client = Client::connect(launched.world.queue);
+    for how in [Signal::SIGKILL, Signal::SIGTERM] {
+        let mut launcher = launched.launcher.take().unwrap();
+        assert_eq!(launcher.waiting(), [] as [i32; 0], "before there is a need");
+        let uid = client.add("tiny", &json!({}));
+        eventually("one waits", || launcher.waiting().len() == 1);
+        let waits = launcher.waiting()[0];
+        assert_eq!(std::fs::read(format!("/proc/{waits}/environ")).unwrap(), b"");
+        let open = || std::fs::read_dir(format!("/proc/{waits}/fd")).unwrap().count();
+        eventually("three streams, and what it reads by", || open() == 4);
+        assert_eq!(client.list("queue"), std::slice::from_ref(&uid));
+        // Killed from outside it is waited for at once, and missed by nobody.
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(waits), Signal::SIGKILL).unwrap();
+        eventually("it is gone", || !Path::new(&format!("/proc/{waits}")).exists());
+        let other = client.add("tiny", &json!({}));
+        assert_eq!(client.list("queue").len(), 2);
+        eventually("another one waits", || launcher.waiting().len() == 1);
+        let waits = launcher.waiting()[0];
+        launcher.signal(how);
+        launcher.wait();
+        eventually("it has ended", || !Path::new(&format!("/proc/{waits}")).exists());
+        for pid in [uid, other].iter().flat_map(|uid| processes(uid)) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        launched.start();
+        eventually("the broker has seen it", || client.list("queue").is_empty());
+    }
+    assert!(queue.terminate().success());
+}
+
+#[test]
 fn settings_are_read_again() {
     let launched = Launched::new();
     let queue = launched.queue();

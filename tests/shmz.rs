@@ -465,6 +465,16 @@ fn check_prints_every_problem() {
     assert_eq!((problems[0]["path"].as_str(), problems[1]["path"].as_str()), (Some("ports.queue"), Some("ports.pool")));
     assert!(problems[0]["sentence"].as_str().unwrap().starts_with(bad));
 
+    // A limit that systemd would pass over is no limit.
+    let limits = json!({"MemoryMx": "1G", "PrivateTmp": true, "CPUQuota": "50%"});
+    let limited = json!({"ports": {"queue": 1}, "services": {"queue": {"kind": "queue", "modules": {
+        "clock": {"process": ["true"], "limits": limits}}}}});
+    let limited = settings_file(folder.path(), &limited);
+    let did = run(&["check", limited.to_str().unwrap()]);
+    let at = format!("{}: services.queue.modules.clock.limits", limited.display());
+    let refused = format!("{at}.MemoryMx is not known; did you mean \"MemoryMax\"?\n{at}.PrivateTmp is not known.\n");
+    assert_eq!(did, ran(&refused, "", 1));
+
     let program = json!({"ports": {"queue": 1}, "services": {"queue": {"kind": "queue", "modules": {
         "clock": {"process": ["/nowhere/clock"]}}}}});
     let lacking = settings_file(folder.path(), &program);
@@ -480,6 +490,40 @@ fn check_prints_every_problem() {
     assert_eq!(did, ran(&format!("{lacking}: services has no pool.\n"), "", 1));
     let did = run(&["check", "--quiet", bad]);
     assert_eq!((did.code, did.out.lines().count()), (1, 2), "{did:?}");
+}
+
+#[test]
+fn check_looks_at_tokens_too() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings_file(folder.path(), &json!({"ports": {"queue": 1}}));
+    let settings = settings.to_str().unwrap();
+    let ok = || ran(&format!("{settings}: ok\n"), "", 0);
+    let write = |name: &str, text: &str| {
+        let path = settings_folder(settings).join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    };
+    let good = r#"{"endpoints": {"queue": {"tokens": [{"token": "0123456789abcdef", "level": "view"}]}}}"#;
+    // Those that are named, and those beside the settings.
+    let named = write("others.json", good);
+    assert_eq!(run(&["check", settings, "--tokens", &named]), ok());
+    let beside = write("tokens.json", good);
+    assert_eq!(run(&["check", settings]), ok());
+    write("tokens.json", r#"{"endpoints": {"queue": {"tokens": [{"token": "topsecret", "level": "view"}]}}}"#);
+    let sentence = format!(
+        "{beside}: endpoints.queue.tokens[0].token must be 16 to 512 letters, digits and \"-._~+/\", with \"=\" at the end if at all.\n"
+    );
+    assert_eq!(run(&["check", "--quiet", "--only-file", settings]), ran(&sentence, "", 1));
+    assert_eq!(run(&["check", settings, "--tokens", &named]), ok());
+    fs::remove_file(&named).unwrap();
+    let missing = format!("{named}: cannot be read: No such file or directory.\n");
+    assert_eq!(run(&["check", settings, "--tokens", &named]), ran(&missing, "", 1));
+}
+
+fn settings_folder(settings: &str) -> &Path {
+    Path::new(settings).parent().unwrap()
 }
 
 #[test]
@@ -521,8 +565,9 @@ fn what_packages_install() {
     }
     let page = run(&["man"]);
     assert!(page.out.contains(".TH shmz 1") && page.out.contains("Exit codes"), "{page:?}");
-    let page = run(&["man", "set-bg"]);
-    assert!(page.out.contains(".TH shmz-set-bg 1") && page.out.contains("KEY=VALUE"), "{page:?}");
+    let page = run(&["man", "set-bg", "--date", "2026-11-24"]);
+    assert!(page.out.contains(".TH shmz-set-bg 1 2026-11-24 ") && page.out.contains("shmooze\\-settings (5)"), "{page:?}");
+    assert!(page.out.contains("KEY=VALUE"), "{page:?}");
     assert_eq!(run(&["man", "frobnicate"]), ran("", "shmz: There is no verb \"frobnicate\".\n", 2));
 }
 

@@ -17,6 +17,7 @@
 mod adding;
 mod bare;
 mod framing;
+mod generating;
 mod http;
 mod idle;
 mod load;
@@ -57,6 +58,7 @@ fn main() {
         return match arguments[2].as_str() {
             "server" => bare::server(&arguments[3..]),
             "relay" => bare::relay(),
+            "parse" => generating::parse(&arguments[3]),
             "module" => module::main(&arguments[3..]),
             other => panic!("no role is called {other}"),
         };
@@ -71,5 +73,6 @@ fn main() {
     adding::measure(&mut table);
     memory::measure(&mut table);
     idle::measure(&mut table);
+    generating::measure(&mut table);
     table.end();
 }

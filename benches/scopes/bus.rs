@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use futures_core::Stream as _;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 use zbus::{Connection, Message, MessageStream, OwnedObjectPath, Variant};
 
 const SERVICE: &str = "org.freedesktop.systemd1";
@@ -20,6 +21,7 @@ pub struct Bus {
     runtime: Handle,
     connection: Connection,
     waiting: Waiting,
+    _reader: AbortOnDropHandle<()>,
 }
 
 impl Bus {
@@ -33,8 +35,8 @@ impl Bus {
         };
         let connection = runtime.block_on(connect).unwrap();
         let waiting = Waiting::default();
-        runtime.spawn(read(MessageStream::from(&connection), Arc::clone(&waiting)));
-        Self { runtime, connection, waiting }
+        let reader = runtime.spawn(read(MessageStream::from(&connection), Arc::clone(&waiting)));
+        Self { runtime, connection, waiting, _reader: AbortOnDropHandle::new(reader) }
     }
 
     /// Puts the process `pid` into a scope called `unit`.

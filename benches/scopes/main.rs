@@ -7,7 +7,8 @@
 //!   this process ──boots──▶ container, systemd 252 ──▶ this program again, inside ──▶ a table
 //!                └─boots──▶ container, systemd 257 ──▶ this program again, inside ──▶ a table
 //!
-//!   inside, in each round:  bare · StartTransientUnit · systemd-run · house · house with spares · pool · pool with spares
+//!   inside, in each round:  bare · StartTransientUnit · systemd-run · house · house with spares · pool · pool with spares ·
+//!                           house without a shim that waits
 //! ```
 //!
 //! Every side starts the same module (`examples/tiny.rs`) and is measured until that has connected and answered; ratios are
@@ -38,7 +39,7 @@ use shmooze_test_machine::{Kind, Machine};
 /// Where this program and those that it needs are inside a machine, laid out as cargo does.
 const FOLDER: &str = "/opt/shmooze-bench";
 /// Longer than any row takes.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// Measures launches in scopes on systemd 252 and 257 and prints a table of the ratios for each.
 #[derive(Parser)]
@@ -46,7 +47,7 @@ struct Arguments {
     /// Only rows whose name holds one of these
     filters: Vec<String>,
     /// Rounds of each side
-    #[arg(long, default_value_t = 31)]
+    #[arg(long, default_value_t = 15)]
     rounds: usize,
     /// Given by cargo
     #[arg(long, hide = true)]

@@ -3,17 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use shmooze::protocol::Uid;
-use shmooze::scope::{Program, Scopes as _, Spec, State, Systemd};
+use shmooze::scope::{Launched, Program, Scopes as _, Spec, State, Systemd};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use crate::bus::Bus;
-use crate::slot::Slot;
+use crate::slot::{Slot, Streams};
 use crate::world::{Client, Daemon, free_port, programs};
 
 /// Modules that are started at once at most.
@@ -104,14 +103,13 @@ impl Side for SystemdRun {
 /// The manager's part alone, around a process that is there already.
 pub struct Transient {
     bus: Bus,
-    number: AtomicUsize,
     children: Vec<Mutex<Option<Child>>>,
 }
 
 impl Transient {
     pub fn new(runtime: Handle) -> Self {
         let children = (0..AT_ONCE).map(|_| Mutex::default()).collect();
-        Self { bus: Bus::connect(runtime), number: AtomicUsize::new(0), children }
+        Self { bus: Bus::connect(runtime), children }
     }
 }
 
@@ -123,8 +121,7 @@ impl Side for Transient {
 
     fn start(&self, slot: usize) -> End<'_> {
         let mut child = self.children[slot].lock().unwrap().take().unwrap();
-        let number = self.number.fetch_add(1, Ordering::Relaxed);
-        self.bus.start_scope(&format!("bench-{number}.scope"), child.id());
+        self.bus.start_scope(&format!("bench-{}.scope", Uid::new()), child.id());
         Box::new(move || {
             let group = group(child.id());
             child.kill().unwrap();
@@ -144,14 +141,15 @@ pub struct House {
 }
 
 impl House {
-    /// With its spares made.
+    /// With its spares made, and after as many launches as there will be at once.
     pub fn new(runtime: Handle, service: &'static str, spares: usize) -> Self {
         let house = {
             let _inside = runtime.enter();
             Systemd::system(programs().join("shmooze-shim"))
         };
         let side = Self { house, runtime, service, spares, slots: slots() };
-        side.start(0)();
+        let ends: Vec<_> = (0..AT_ONCE).map(|slot| side.start(slot)).collect();
+        ends.into_iter().for_each(|end| end());
         side.settle();
         side
     }
@@ -161,6 +159,7 @@ impl House {
             uid: Uid::new(),
             service: self.service.to_owned(),
             type_name: "tiny".to_owned(),
+            is_app: false,
             program: Program { command, ..Program::default() },
             terminate: Duration::from_secs(5),
             limits: Vec::new(),
@@ -194,19 +193,57 @@ impl House {
     }
 }
 
+impl House {
+    fn launch(&self, slot: usize) -> (Streams, Launched) {
+        let spec = self.spec(self.slots[slot].module());
+        let launched = self.runtime.block_on(self.house.launch(spec)).unwrap();
+        (self.slots[slot].greet(), launched)
+    }
+
+    fn end(&self, (streams, mut launched): (Streams, Launched)) {
+        streams.end();
+        self.runtime.block_on(launched.state.wait_for(State::is_gone)).unwrap();
+    }
+}
+
 impl Side for House {
     fn start(&self, slot: usize) -> End<'_> {
-        let spec = self.spec(self.slots[slot].module());
-        let mut launched = self.runtime.block_on(self.house.launch(spec)).unwrap();
-        let streams = self.slots[slot].greet();
-        Box::new(move || {
-            streams.end();
-            self.runtime.block_on(launched.state.wait_for(State::is_gone)).unwrap();
-        })
+        let module = self.launch(slot);
+        Box::new(move || self.end(module))
     }
 
     fn settle(&self) {
         until(|| self.house.spares() == self.spares);
+    }
+}
+
+/// A house of which more is asked than it was prepared for: all shims that waited were taken a moment ago.
+pub struct Tired {
+    house: House,
+    before: Mutex<Vec<(Streams, Launched)>>,
+}
+
+impl Tired {
+    pub fn new(runtime: Handle, service: &'static str) -> Self {
+        Self { house: House::new(runtime, service, 0), before: Mutex::default() }
+    }
+}
+
+impl Side for Tired {
+    fn prepare(&self, slot: usize) {
+        // The first prepares for all.
+        let mut before = self.before.lock().unwrap();
+        while slot == 0 && self.house.house.warm() > 0 {
+            before.push(self.house.launch(slot));
+        }
+    }
+
+    fn start(&self, slot: usize) -> End<'_> {
+        let end = self.house.start(slot);
+        Box::new(move || {
+            end();
+            std::mem::take(&mut *self.before.lock().unwrap()).into_iter().for_each(|module| self.house.end(module));
+        })
     }
 }
 
@@ -220,7 +257,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// With its spares made.
+    /// As [`House::new`].
     pub fn new(service: &'static str, spares: usize) -> Self {
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
         let timeouts = json!({"connect": 60_000, "command": 60_000});
@@ -233,7 +270,8 @@ impl Pool {
         let daemon = Mutex::new(Daemon::start("shmooze-pool", &file));
         let clients = (0..AT_ONCE).map(|_| Mutex::new(Client::connect(port))).collect();
         let side = Self { _folder: folder, daemon, clients, service, spares };
-        side.start(0)();
+        let ends: Vec<_> = (0..AT_ONCE).map(|slot| side.start(slot)).collect();
+        ends.into_iter().for_each(|end| end());
         side.settle();
         side
     }

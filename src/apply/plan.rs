@@ -34,6 +34,8 @@ pub enum Step {
     DaemonReload,
     /// Restarts a unit, with a socket its service.
     Restart(String),
+    /// Has the manager forget that these units failed, and how often it started them meanwhile.
+    Forget(Vec<String>),
     /// Starts a unit.
     Start(String),
     /// Has a service read the settings again.
@@ -55,6 +57,7 @@ impl Step {
     pub fn words(&self) -> Vec<&str> {
         match self {
             Self::Stop(units) => ["stop"].into_iter().chain(units.iter().map(String::as_str)).collect(),
+            Self::Forget(units) => ["reset-failed"].into_iter().chain(units.iter().map(String::as_str)).collect(),
             Self::DaemonReload => vec!["daemon-reload"],
             Self::Restart(unit) => vec!["restart", unit],
             Self::Start(unit) => vec!["start", unit],
@@ -102,6 +105,9 @@ impl Plan {
                 let ports = before.iter().filter_map(|parts| parts.get(&part.wanted)).flat_map(|part| &part.ports);
                 movers.push(Mover { part, holds: ports.copied().collect() });
             } else if is_on && !is_up && (has_failed || is_new(part, &before)) {
+                // One that was given up would be refused for some minutes more.
+                let failed: Vec<String> = part.units().into_iter().filter(|unit| situation.is(unit, "failed")).collect();
+                starts.extend((!failed.is_empty()).then_some(Step::Forget(failed)));
                 starts.push(Step::Start(part.wanted.clone()));
             } else if part.has_socket() && situation.is(&part.service, "active") {
                 reloads.push(Step::Reload(part.service.clone()));

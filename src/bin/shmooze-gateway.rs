@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use shmooze::daemon::{self, Options};
+use shmooze::daemon::{self, Options, TokenOptions};
 use shmooze::journal;
 
 /// Serves the page, the settings that are public, and the services over HTTP.
@@ -12,10 +12,12 @@ use shmooze::journal;
 struct Arguments {
     #[command(flatten)]
     options: Options,
+    #[command(flatten)]
+    tokens: TokenOptions,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     journal::start();
-    daemon::run("shmooze-gateway", daemon::gateway::main(&arguments.options))
+    daemon::run("shmooze-gateway", daemon::gateway::main(&arguments.options, &arguments.tokens))
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use shmooze::daemon::{self, HouseOptions, Options};
+use shmooze::daemon::{self, HouseOptions, Options, TokenOptions};
 use shmooze::journal;
 
 /// Runs every service of the settings and the gateway until it is interrupted.
@@ -13,11 +13,13 @@ struct Arguments {
     #[command(flatten)]
     options: Options,
     #[command(flatten)]
+    tokens: TokenOptions,
+    #[command(flatten)]
     house: HouseOptions,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     journal::start();
-    daemon::run("shmooze-run", daemon::run::main(&arguments.options, arguments.house))
+    daemon::run("shmooze-run", daemon::run::main(&arguments.options, &arguments.tokens, arguments.house))
 }

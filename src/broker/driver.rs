@@ -1,12 +1,13 @@
 //! The driver: the one task that owns the engine and runs its effects.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::extension::Extension;
+use super::limits::Change;
 use super::status::{self, Status};
 use super::{Board, Configuration};
 use crate::engine::{Effect, Engine, Input, Order, Place, Ticket};
@@ -260,11 +261,14 @@ impl Driver {
     fn set_types(&mut self, types: Arc<Lists>) {
         self.longest_ending = self.longest_ending.max(longest_ending(&types));
         let before = std::mem::replace(&mut self.configuration.types, types);
+        let mut kept = BTreeMap::new();
         for module in self.modules.values() {
             let module_type = |types: &Lists| types.of(module.is_background()).get(module.type_name()).cloned();
-            let (now, before) = (module_type(&self.configuration.types), module_type(&before));
-            let changed = now.is_some_and(|now| before.is_none_or(|before| now.process.limits != before.process.limits));
-            if !changed {
+            let change = Change::of(module_type(&before).as_deref(), module_type(&self.configuration.types).as_deref());
+            if !change.kept.is_empty() {
+                kept.insert(module.type_name(), change.kept);
+            }
+            if !change.is_set {
                 continue;
             }
             let (uid, launcher) = (module.uid(), Arc::clone(&self.launcher));
@@ -275,6 +279,10 @@ impl Driver {
                     tracing::warn!(%uid, "module {} keeps its limits: {error}", uid.short());
                 }
             });
+        }
+        for (type_name, kept) in kept {
+            let limits = kept.join(", ");
+            tracing::warn!("{}: modules of type {type_name} that live keep their {limits} until they end", self.name);
         }
     }
 

@@ -17,6 +17,7 @@ mod board;
 mod driver;
 mod extension;
 mod history;
+mod limits;
 mod report;
 mod status;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{CliError, Shell};
 use crate::apply::{Plan, Situation, Systemctl, listening};
 use crate::generator::{Generated, Input, Manager, Surroundings, Tree, generate};
-use crate::settings::{FILE_VARIABLE, Fallback, Place, Settings};
+use crate::settings::{Detail, FILE_VARIABLE, Fallback, Place, Settings};
 
 /// Where the manager of the machine keeps what generators wrote; that of a user below `XDG_RUNTIME_DIR`.
 const GENERATED: &str = "/run/systemd/generator";
@@ -35,6 +35,8 @@ impl Arguments {
         let variables = |name: &str| known.get(name).cloned();
         let surroundings = Surroundings::look(manager, &variables, Path::new("/"));
         let (settings, place) = read(&surroundings, &variables, shell)?;
+        // The gateway would not start with tokens at fault.
+        settings.tokens_beside()?;
         let Generated { tree: wanted, problems } = generate(&settings, &surroundings);
         // With the environment of who asks, as `check` does: it has the folders in which programs are searched.
         let lacking = Settings::load(Some(&place.file))?.problems_of_machine();
@@ -82,7 +84,7 @@ fn read(
     variables: &dyn Fn(&str) -> Option<String>,
     shell: &Shell,
 ) -> Result<(Box<Settings>, Place), CliError> {
-    let (settings, place) = match Input::read(surroundings, variables) {
+    let (settings, place) = match Input::read(surroundings, variables, Detail::All) {
         Input::Good(settings, place) => (settings, place),
         Input::Broken { error, .. } => return Err(error.into()),
         Input::Missing => {

@@ -1,4 +1,4 @@
-//! `shmz check`: what is wrong with the settings, and with the machine for them.
+//! `shmz check`: what is wrong with the settings, with the gateway's tokens for them, and with the machine.
 
 use std::path::PathBuf;
 
@@ -6,13 +6,16 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{CliError, Shell};
-use crate::settings::{Problem, Settings};
+use crate::settings::{Keeper, Problem, Settings, load_tokens};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The settings file [default: that of --settings, else of SHMOOZE_SETTINGS, else /etc/shmooze/settings.json]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
+    /// The gateway's tokens [default: tokens.json beside the settings file, where you may read it]
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
     /// Leave out what this machine lacks: programs, users and directories
     #[arg(long)]
     only_file: bool,
@@ -57,6 +60,13 @@ impl Arguments {
             sentence: format!("{}: services has no {name}.", settings.file.display()),
         });
         let mut problems: Vec<Problem> = missing.into_iter().collect();
+        let tokens = match &self.tokens {
+            Some(path) => load_tokens(path, Keeper::Owner, settings).map(|_| ()),
+            None => settings.tokens_beside().map(|_| ()),
+        };
+        if let Err(error) = tokens {
+            problems.extend(error.problems);
+        }
         if !self.only_file {
             problems.extend(settings.problems_of_machine());
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::journal::ProgramWitness;
 use crate::launcher::Local;
 use crate::protocol::Uid;
 use crate::scope::{Scopes, State};
@@ -19,9 +20,10 @@ pub(super) async fn keep(name: String, launcher: Local, scopes: Arc<dyn Scopes>,
     let mut delay = FIRST_DELAY;
     while !shutdown.is_cancelled() {
         let uid = Uid::new();
+        let witness = ProgramWitness::new(name.as_str(), uid);
         let begun = tokio::time::Instant::now();
         match launcher.launch_app(&name, uid).await {
-            Err(error) => tracing::error!("{name}: {error}"),
+            Err(error) => witness.not_started(error),
             Ok(mut launched) => {
                 tokio::select! {
                     _ = launched.state.wait_for(|state| *state != State::Running) => {}
@@ -33,7 +35,7 @@ pub(super) async fn keep(name: String, launcher: Local, scopes: Arc<dyn Scopes>,
                 }
                 let _ = launched.state.wait_for(State::is_gone).await;
                 if let Some(exit) = launched.state.borrow().exit().filter(|_| !shutdown.is_cancelled()) {
-                    tracing::warn!("{name} ended: {exit}; it is started again");
+                    witness.ended(exit);
                 }
             }
         }

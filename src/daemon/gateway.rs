@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, Signals, on_reload, restart, sockets};
+use super::{Options, Signals, TokenOptions, on_reload, restart, sockets};
+use crate::access::Tokens;
 use crate::gateway::{Accept, Configuration, Gateway};
 use crate::service::{Heartbeat, Listeners, Notifier, Notifiers, Stream, activated, bind};
 use crate::settings::{GATEWAY_PORT, Settings};
@@ -18,18 +19,19 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Serves HTTP until it is told to end.
 ///
 /// # Errors
-/// One sentence about settings that cannot be used or a port that cannot be had.
-pub async fn main(options: &Options) -> Result<(), String> {
+/// One sentence about settings or tokens that cannot be used or a port that cannot be had.
+pub async fn main(options: &Options, token_options: &TokenOptions) -> Result<(), String> {
     // First, while there is one thread: it takes the descriptors out of the environment.
     let given = activated().map_err(|error| error.to_string())?;
     let signals = Signals::listen().map_err(|error| error.to_string())?;
     let settings = options.load()?;
+    let tokens = token_options.load(&settings).await?;
     let notifiers = Notifiers::new();
-    let running = Running::start(&settings, given, notifiers.part("gateway")).await?;
+    let running = Running::start(&settings, tokens, given, notifiers.part("gateway")).await?;
     tracing::info!("gateway serves {}", running.listeners.describe());
     let handle = running.handle();
     let reloading = on_reload(options, signals.hangups, &notifiers, async |new| {
-        handle.apply(new);
+        handle.apply(new, token_options.load(new).await?);
         Ok(restart::of_gateway(&settings, new))
     });
     tokio::select! {
@@ -55,9 +57,9 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// Goes by other settings from now on.
-    pub(super) fn apply(&self, settings: &Settings) {
-        let configuration = Configuration::from_settings(settings);
+    /// Goes by other settings and tokens from now on.
+    pub(super) fn apply(&self, settings: &Settings, tokens: Arc<Tokens>) {
+        let configuration = configuration(settings, tokens);
         let status = self.describe(&configuration);
         self.gateway.configure(configuration);
         self.notifier.status(&status);
@@ -65,13 +67,30 @@ impl Handle {
 
     fn describe(&self, configuration: &Configuration) -> String {
         let count = configuration.services.len();
-        format!("serving {count} endpoint{} on {}", if count == 1 { "" } else { "s" }, self.place)
+        let guarded = configuration.services.keys().filter(|name| configuration.tokens.guard_of(name).is_some()).count();
+        let guarded = if guarded > 0 { format!(" ({guarded} for tokens)") } else { String::new() };
+        format!("serving {count} endpoint{}{guarded} on {}", if count == 1 { "" } else { "s" }, self.place)
     }
+}
+
+/// What `settings` say, with `tokens` and with this machine's own name.
+fn configuration(settings: &Settings, tokens: Arc<Tokens>) -> Configuration {
+    let mut configuration = Configuration::from_settings(settings);
+    if let Ok(name) = nix::unistd::gethostname() {
+        configuration.hosts = configuration.hosts.and_machine(&name.to_string_lossy());
+    }
+    configuration.tokens = tokens;
+    configuration
 }
 
 impl Running {
     /// Takes the sockets that were given, or else binds the port `wsgi` of the settings.
-    pub(super) async fn start(settings: &Settings, given: Option<Listeners>, notifier: Notifier) -> Result<Self, String> {
+    pub(super) async fn start(
+        settings: &Settings,
+        tokens: Arc<Tokens>,
+        given: Option<Listeners>,
+        notifier: Notifier,
+    ) -> Result<Self, String> {
         let file = &settings.file;
         let port = settings.ports.get(GATEWAY_PORT);
         let address = port.map(|port| SocketAddr::new(settings.gateway.address, *port));
@@ -85,7 +104,7 @@ impl Running {
             (None, Some(address)) => bind(address).await.map_err(|error| format!("gateway: {error}"))?,
             (None, None) => return Err(format!("{}: ports.{GATEWAY_PORT} is missing", file.display())),
         };
-        let configuration = Configuration::from_settings(settings);
+        let configuration = configuration(settings, tokens);
         let place = listeners.describe().into();
         let handle = Handle { gateway: Gateway::new(configuration.clone()), notifier, place };
         handle.notifier.status(&handle.describe(&configuration));

@@ -9,6 +9,7 @@ mod restart;
 pub mod run;
 mod signals;
 mod sockets;
+mod tokens;
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -22,6 +23,7 @@ pub use broker::BrokerArguments;
 pub use house::{Home, House, HouseOptions, LauncherOptions};
 pub use launcher::LauncherArguments;
 pub use signals::{Hangups, Signals};
+pub use tokens::TokenOptions;
 
 use crate::service::Notifiers;
 use crate::settings::Settings;

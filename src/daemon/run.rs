@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use super::{HouseOptions, Options, Signals, apps, broker, gateway, on_reload, restart};
+use super::{HouseOptions, Options, Signals, TokenOptions, apps, broker, gateway, on_reload, restart};
 use crate::service::{Activation, Notifiers};
 use crate::settings::{GATEWAY_PORT, Service, Timeouts};
 
@@ -16,12 +16,13 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Runs every queue and pool, the application's own services and the gateway of the settings.
 ///
 /// # Errors
-/// One sentence about settings that cannot be used, a port that cannot be had or a socket that nothing is served on.
-pub async fn main(options: &Options, house: HouseOptions) -> Result<(), String> {
+/// One sentence about settings or tokens that cannot be used, a port that cannot be had or a socket that nothing is served on.
+pub async fn main(options: &Options, token_options: &TokenOptions, house: HouseOptions) -> Result<(), String> {
     // First, while there is one thread: it takes the descriptors out of the environment.
     let mut given = Activation::of_process().map_err(|error| error.to_string())?;
     let signals = Signals::listen().map_err(|error| error.to_string())?;
     let settings = options.load()?;
+    let tokens = token_options.load(&settings).await?;
     let house = house.open().await?;
     let launcher = house.launcher(Arc::clone(&settings)).inheriting();
     let notifiers = Notifiers::new();
@@ -48,7 +49,7 @@ pub async fn main(options: &Options, house: HouseOptions) -> Result<(), String> 
         services.push((name, service, notifier));
     }
     let gateway = match settings.ports.get(GATEWAY_PORT) {
-        Some(_) => Some(gateway::Running::start(&settings, gateway_sockets, notifiers.part("gateway")).await?),
+        Some(_) => Some(gateway::Running::start(&settings, tokens, gateway_sockets, notifiers.part("gateway")).await?),
         None => None,
     };
     let brokers: Vec<_> = services.iter().map(|(name, service, _)| (*name, service.broker())).collect();
@@ -71,6 +72,8 @@ pub async fn main(options: &Options, house: HouseOptions) -> Result<(), String> 
     let reloading = on_reload(options, signals.hangups, &notifiers, async |new| {
         let mut left = restart::of_services(&settings, new);
         let new = Arc::new(restart::kept(&settings, new));
+        // Before anything goes by what is new: all of it is taken over or nothing.
+        let tokens = token_options.load(&new).await?;
         launcher.set_settings(Arc::clone(&new));
         for (name, broker) in &brokers {
             if let Some(lists) = new.services.get(*name).and_then(Service::lists) {
@@ -79,7 +82,7 @@ pub async fn main(options: &Options, house: HouseOptions) -> Result<(), String> 
             left.extend(restart::of_broker(&settings, &new, name));
         }
         if let Some(gateway) = &gateway_handle {
-            gateway.apply(&new);
+            gateway.apply(&new, tokens);
             left.extend(restart::of_gateway(&settings, &new));
         }
         Ok(left)

@@ -40,8 +40,15 @@ pub(super) fn failure(status: StatusCode, error: &impl ToString) -> Answer {
 }
 
 /// A refusal for people.
-pub(super) fn text(status: StatusCode, text: &'static str) -> Answer {
-    whole(status, TEXT, Bytes::from_static(text.as_bytes()))
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    whole(status, TEXT, text.into())
+}
+
+/// 204
+pub(super) fn nothing() -> Answer {
+    let mut answer = Response::new(Either::Left(Full::default()));
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer
 }
 
 /// 404

@@ -1,11 +1,13 @@
 //! What the gateway is told.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
 
+use crate::access::{Hosts, Origin, Tokens};
 use crate::client::{DEFAULT_TIMEOUT, Endpoint};
 use crate::protocol::DEFAULT_MAX_LINE_BYTES;
 use crate::settings::{GATEWAY_PORT, Settings};
@@ -39,11 +41,18 @@ pub struct Configuration {
     pub drain_timeout: Duration,
     /// Connections of clients at once; the next is answered 503 and closed.
     pub max_connections: usize,
+    /// By which names it may be asked.
+    pub hosts: Hosts,
+    /// Pages of other sites that may ask it.
+    pub origins: Vec<Origin>,
+    /// Which services take tokens.
+    pub tokens: Arc<Tokens>,
 }
 
 impl Configuration {
     /// What `settings` say: every port but the gateway's own is a service on this machine. Requests under way are waited
-    /// for at the end as long as a service may take to answer them.
+    /// for at the end as long as a service may take to answer them. The machine's own name and tokens, which no settings
+    /// tell, are to be filled in.
     #[must_use]
     pub fn from_settings(settings: &Settings) -> Self {
         let services = settings.ports.iter().filter(|(name, _)| *name != GATEWAY_PORT);
@@ -60,6 +69,8 @@ impl Configuration {
             idle_timeout: settings.gateway.idle_timeout,
             drain_timeout: settings.gateway.service_timeout,
             max_connections: settings.gateway.max_connections,
+            hosts: Hosts::new(&settings.gateway.hosts),
+            origins: settings.gateway.origins.clone(),
             ..Self::default()
         }
     }
@@ -81,6 +92,9 @@ impl Default for Configuration {
             idle_timeout: Duration::from_secs(60),
             drain_timeout: DEFAULT_TIMEOUT,
             max_connections: 1024,
+            hosts: Hosts::default(),
+            origins: Vec::new(),
+            tokens: Arc::default(),
         }
     }
 }
@@ -90,13 +104,14 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::access::Host;
 
     #[test]
     fn what_the_settings_say() {
         let text = r#"{"ports": {"queue": 15580, "wsgi": 15888, "volume": 15590}, "name": "é", "public": ["name"],
             "static_path": "/srv/page", "wsgi_prefix": "/api/", "static_prefix": "/", "max_line_bytes": 5000000,
             "gateway": {"service_timeout": 2000, "idle_timeout": 3000, "header_timeout": 4000, "max_connections": 5,
-                        "max_body_bytes": 6000000}}"#;
+                        "max_body_bytes": 6000000, "hosts": ["kiosk"], "origins": ["http://a"]}}"#;
         let settings = Settings::parse(text, Path::new("settings.json")).unwrap();
         let configuration = Configuration::from_settings(&settings);
         let services: Vec<_> = configuration.services.iter().map(|(name, at)| format!("{name} {at}")).collect();
@@ -108,5 +123,7 @@ mod tests {
         let seconds = [configuration.service_timeout, configuration.idle_timeout, configuration.header_timeout];
         assert_eq!(seconds.map(|timeout| timeout.as_secs()), [2, 3, 4]);
         assert_eq!((configuration.drain_timeout, configuration.max_connections), (configuration.service_timeout, 5));
+        assert!(configuration.hosts.allow(&Host::Name("kiosk".to_owned())));
+        assert_eq!(configuration.origins, [Origin::parse("http://a").unwrap()]);
     }
 }

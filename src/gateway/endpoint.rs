@@ -10,7 +10,8 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
-use super::{Answer, Configuration, answer, body};
+use super::{Answer, Configuration, answer, body, guard};
+use crate::access::{Verdict, judge};
 use crate::client::{Client, ClientError, Endpoint};
 use crate::protocol::validate;
 
@@ -51,6 +52,14 @@ impl Service {
         if parts.method != Method::POST {
             return answer::method_not_allowed("POST");
         }
+        // Before anything of the body is read.
+        let guard = match configuration.tokens.guard_of(&self.name) {
+            None => None,
+            Some(guard) => match guard::authorize(parts, guard, &self.name) {
+                Ok(level) => Some((guard, level)),
+                Err(answer) => return *answer,
+            },
+        };
         if !is_json(&parts.headers) {
             return answer::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Endpoint only accepts JSON.");
         }
@@ -61,18 +70,40 @@ impl Service {
         if let Err(error) = validate(&body) {
             return answer::failure(StatusCode::BAD_REQUEST, &error);
         }
+        let part = match guard.map(|(guard, level)| judge(guard, level, &body)) {
+            None | Some(Verdict::Pass) => return self.ask(body).await.map_or_else(|answer| answer, answer::json),
+            Some(Verdict::Refused(refusal)) => return guard::refused(&refusal),
+            Some(Verdict::Part(part)) => part,
+        };
+        let answers = match &part.passed {
+            Some(passed) => self.ask(passed.clone().into()).await,
+            None => Ok(Bytes::from_static(b"[]")),
+        };
+        match answers.map(|answers| part.complete(&answers)) {
+            Ok(Some(answers)) => answer::json(answers.into()),
+            Ok(None) => {
+                let error =
+                    format!("Service at {} did not answer a list of requests by as many responses.", self.client.endpoint());
+                answer::failure(StatusCode::BAD_GATEWAY, &error)
+            }
+            Err(answer) => answer,
+        }
+    }
+
+    /// Has the service answer `body`.
+    async fn ask(&self, body: Bytes) -> Result<Bytes, Answer> {
         match self.client.request_line(&one_line(body)).await {
             Ok(line) => {
                 if self.is_failing.load(Relaxed) && self.is_failing.swap(false, Relaxed) {
                     tracing::info!("Service {} answers again.", self.name);
                 }
-                answer::json(line)
+                Ok(line)
             }
             Err(error) => {
                 if !self.is_failing.swap(true, Relaxed) {
                     tracing::warn!("Service {} fails: {error}", self.name);
                 }
-                answer::failure(status(&error), &error)
+                Err(answer::failure(status(&error), &error))
             }
         }
     }

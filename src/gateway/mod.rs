@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   serve ──▶ connection ──▶ Gateway::handle ──route──▶ endpoint ──▶ client ──▶ a service
-//!  (accept,   (time-outs,                    ├────────▶ settings.json
-//!   limits,    drain)                        ├────────▶ files ──▶ static_path
-//!   drain)                                   └────────▶ answer: 404, 405
+//!  (accept,   (time-outs,      │  ▲           ├────────▶ settings.json
+//!   limits,    drain)          ▼  │           ├────────▶ files ──▶ static_path
+//!   drain)                     guard          └────────▶ answer: 404, 405
+//!                        (host, origin, token)
 //! ```
 //!
 //! Everything that looks at a whole request whatever its path belongs at the top of [`Gateway::handle`]; what answers
@@ -22,6 +23,7 @@ mod configuration;
 mod connection;
 mod endpoint;
 mod files;
+mod guard;
 mod route;
 mod serve;
 mod socket;
@@ -36,6 +38,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body;
+use hyper::http::request::Parts;
 use hyper::{Method, Request};
 
 pub use answer::{Answer, AnswerBody};
@@ -44,6 +47,7 @@ pub use serve::{Accept, Stream};
 
 use connection::Protocol;
 use files::Files;
+use guard::Admitted;
 use route::{Route, Routes};
 
 /// The gateway. Clones share everything; each may be used as a [`tower::Service`], without a port.
@@ -69,6 +73,26 @@ impl Shared {
         let protocol = connection::protocol(&configuration);
         Self { configuration, routes, files, protocol }
     }
+
+    /// Answers a request that is for us.
+    async fn answer<B>(&self, parts: &Parts, body: B) -> Answer
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Display,
+    {
+        let Self { configuration, routes, files, protocol: _ } = self;
+        let Some(path) = route::decode(parts.uri.path()) else { return answer::not_found() };
+        match routes.find(&path) {
+            Route::Service(service) => service.answer(configuration, parts, body).await,
+            Route::Settings if is_read(&parts.method) => answer::json(configuration.public.clone()),
+            Route::Settings => answer::method_not_allowed("GET, HEAD"),
+            Route::File(path) => match files {
+                Some(files) => files.answer(parts, path).await,
+                None => answer::not_found(),
+            },
+            Route::Nowhere => answer::not_found(),
+        }
+    }
 }
 
 impl Gateway {
@@ -92,18 +116,13 @@ impl Gateway {
         B::Error: Display,
     {
         let shared = self.shared();
-        let Shared { configuration, routes, files, protocol: _ } = &*shared;
         let (parts, body) = request.into_parts();
-        let Some(path) = route::decode(parts.uri.path()) else { return answer::not_found() };
-        let answer = match routes.find(&path) {
-            Route::Service(service) => service.answer(configuration, &parts, body).await,
-            Route::Settings if is_read(&parts.method) => answer::json(configuration.public.clone()),
-            Route::Settings => answer::method_not_allowed("GET, HEAD"),
-            Route::File(path) => match files {
-                Some(files) => files.answer(&parts, path).await,
-                None => answer::not_found(),
+        let answer = match Admitted::admit(&parts, &shared.configuration) {
+            Ok(admitted) => match admitted.preflight(&parts) {
+                Some(answer) => admitted.tell(answer),
+                None => admitted.tell(shared.answer(&parts, body).await),
             },
-            Route::Nowhere => answer::not_found(),
+            Err(answer) => *answer,
         };
         if parts.method == Method::HEAD { answer::head_only(answer) } else { answer }
     }

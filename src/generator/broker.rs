@@ -13,6 +13,10 @@ const SYSTEM: [&str; 2] =
 const USER: [&str; 2] =
     [include_str!("../../units/templates/user/broker.socket"), include_str!("../../units/templates/user/broker.service")];
 
+/// Has `OnFailure=` mean that the broker is given up: with it systemd 254 and later count a crash as a failure only when there
+/// is no restart after it, as those before do.
+const DIRECT_RESTART: &str = "RestartMode=direct";
+
 /// Writes the units of the service `name` and has its socket wanted.
 pub(super) fn write(tree: &mut Tree, settings: &Settings, name: &str, kind: &str, port: u16, surroundings: &Surroundings) {
     // "the queue", "the queue kitchen".
@@ -24,7 +28,8 @@ pub(super) fn write(tree: &mut Tree, settings: &Settings, name: &str, kind: &str
         ("LISTEN", &listen(&loopback(port, surroundings))),
         ("NAME", name),
         ("SETTINGS", &daemons::settings_variable(settings)),
-        ("RELOAD", &daemons::reload_lines(surroundings, &check)),
+        ("RESTART", if surroundings.knows_restart_mode() { DIRECT_RESTART } else { "" }),
+        ("RELOAD", &daemons::reload_lines(surroundings, "", &check)),
         ("TITLE", &title),
         ("TYPE", daemons::service_type(surroundings)),
         ("UNIT", &unit_name::of_service(name)),

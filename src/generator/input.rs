@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Surroundings, Variables};
-use crate::settings::{Fallback, Place, Settings, SettingsError, below, is_missing};
+use crate::settings::{Detail, Fallback, Place, Settings, SettingsError, below, is_missing};
 
 /// More than so many problems of one file are counted and not told one by one: the kernel takes ten messages of a program in
 /// five seconds.
@@ -31,12 +31,12 @@ pub enum Input {
 impl Input {
     /// Looks for them.
     #[must_use]
-    pub fn read(surroundings: &Surroundings, variables: Variables<'_>) -> Self {
+    pub fn read(surroundings: &Surroundings, variables: Variables<'_>, detail: Detail) -> Self {
         let root = &surroundings.root;
         let places = surroundings.manager.places(variables);
         let Some(place) = places.into_iter().find(|place| is_there(&below(root, &place.file))) else { return Self::Missing };
         let known = surroundings.manager.variables(variables);
-        match Settings::read_file(&below(root, &place.file), &place.file, &known) {
+        match Settings::read_file(&below(root, &place.file), &place.file, &known, detail) {
             Ok(settings) => Self::Good(Box::new(settings), place),
             Err(error) => {
                 let fallback = place.fallback_in(root, &known);

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::input::sentences;
 use super::log::{Level, say};
 use super::{Generated, Input, Manager, Surroundings, generate};
-use crate::settings::Fallback;
+use crate::settings::{Detail, Fallback, Settings};
 
 /// Below which the files of the machine are, for tests.
 const ROOT_VARIABLE: &str = "SHMOOZE_GENERATOR_ROOT";
@@ -40,7 +40,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn run(folder: &Path, root: &Path) {
     let variables = |name: &str| env::var(name).ok();
     let surroundings = Surroundings::look(Manager::of_generator(&variables), &variables, root);
-    let settings = match Input::read(&surroundings, &variables) {
+    let settings = match Input::read(&surroundings, &variables, Detail::Services) {
         // As after the package was removed.
         Input::Missing => return,
         Input::Good(settings, _) => settings,
@@ -52,7 +52,9 @@ fn run(folder: &Path, root: &Path) {
             settings
         }
     };
-    let Generated { tree, problems } = generate(&settings, &surroundings);
+    // Never given back: this process ends, and thousands of pieces would each take as long to give back as to make.
+    let settings: &Settings = Box::leak(settings);
+    let Generated { tree, problems } = generate(settings, &surroundings);
     for problem in problems {
         say(root, Level::Warning, &problem);
     }

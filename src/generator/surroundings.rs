@@ -14,7 +14,7 @@ const LIBRARY: &str = "libsystemd-shared-";
 
 /// From here on there is `Type=notify-reload`.
 const NOTIFY_RELOAD: u32 = 253;
-/// From here on there are `RestartSteps=` and `RestartMaxDelaySec=`.
+/// From here on there are `RestartSteps=`, `RestartMaxDelaySec=` and `RestartMode=`.
 const RESTART_STEPS: u32 = 254;
 
 /// Of which variables the settings may make use: the same for the generator and `shmz apply`, whatever the environment of who
@@ -91,6 +91,11 @@ impl Surroundings {
     /// Whether there is `Type=notify-reload`, for which older ones would take `simple`.
     pub(super) fn knows_notify_reload(&self) -> bool {
         self.version.is_some_and(|version| version >= NOTIFY_RELOAD)
+    }
+
+    /// Whether a service can be restarted without failing in between.
+    pub(super) fn knows_restart_mode(&self) -> bool {
+        self.version.is_some_and(|version| version >= RESTART_STEPS)
     }
 
     /// Whether the delay before a restart can grow.

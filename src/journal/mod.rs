@@ -11,7 +11,7 @@
 
 mod witness;
 
-pub use witness::{EndFields, Witness};
+pub use witness::{EndFields, ProgramWitness, Witness};
 
 use std::io::IsTerminal as _;
 use std::os::fd::{AsFd as _, BorrowedFd};

@@ -1,4 +1,4 @@
-//! What happens to one module.
+//! What happens to one module, or to a program of the application.
 
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ mod id {
     pub(super) const PLAYING: &str = "44610539ce5449e2a34a13401ae5015e";
     pub(super) const SUSPENDED: &str = "6823fa311c134ad59f070ddcc10616dc";
     pub(super) const ENDED: &str = "dc2de04f547c4ea387e6928003957c15";
+    pub(super) const PROGRAM_LAUNCHED: &str = "9a0d8f2e1c6b4d0f8a35e27b64c1d793";
+    pub(super) const PROGRAM_ENDED: &str = "0b6e5c1f94d84a7ea2c93d68f70e1b25";
     pub(super) const REFUSED: &str = "62dfac8467524bf297533806e33ba026";
 }
 
@@ -89,5 +91,107 @@ impl Witness {
     /// Somebody else was refused, or something that it did.
     pub fn refused(&self, what: &str) {
         tell!(warn, self, "refused", id::REFUSED, {}, "module {}: refused {what}", self.uid.short());
+    }
+}
+
+/// Tells of an application's own service, which is no module: it has no type and no place in a list.
+#[derive(Debug, Clone)]
+pub struct ProgramWitness {
+    service: Arc<str>,
+    uid: Uid,
+}
+
+macro_rules! tell_program {
+    ($level:ident, $witness:expr, $event:literal, $id:expr, { $($fields:tt)* }, $($message:tt)+) => {
+        tracing::$level!(
+            MESSAGE_ID = $id,
+            SHMOOZE_SERVICE = %$witness.service,
+            SHMOOZE_UID = %$witness.uid,
+            SHMOOZE_EVENT = $event,
+            $($fields)*
+            $($message)+
+        )
+    };
+}
+
+impl ProgramWitness {
+    /// Of the program of this service, for the one time that it runs as `uid`.
+    #[must_use]
+    pub fn new(service: impl Into<Arc<str>>, uid: Uid) -> Self {
+        Self { service: service.into(), uid }
+    }
+
+    /// It is about to be executed, in the scope of this name where it has one.
+    pub fn launched(&self, pid: u32, scope: Option<&str>) {
+        tell_program!(info, self, "launched", id::PROGRAM_LAUNCHED, { SHMOOZE_PID = pid, SHMOOZE_SCOPE = scope, },
+            "{}: launched as process {pid}", self.service);
+    }
+
+    /// It has ended, which it should not.
+    pub fn ended(&self, exit: impl std::fmt::Display) {
+        tell_program!(warn, self, "ended", id::PROGRAM_ENDED, {}, "{}: ended: {exit}; it is started again", self.service);
+    }
+
+    /// It could not be started.
+    pub fn not_started(&self, error: impl std::fmt::Display) {
+        tracing::error!(SHMOOZE_SERVICE = %self.service, "{}: {error}", self.service);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use tracing::field::{Field, Visit};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Fields(BTreeMap<&'static str, String>);
+
+    impl Visit for Fields {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            self.0.insert(field.name(), format!("{value:?}").trim_matches('"').to_owned());
+        }
+    }
+
+    /// Keeps the fields of each event.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<BTreeMap<&'static str, String>>>>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Kept {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            self.0.lock().unwrap().push(fields.0);
+        }
+    }
+
+    #[test]
+    fn a_program_of_the_application_is_no_module() {
+        let kept = Kept::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(kept.clone()), || {
+            let witness = ProgramWitness::new("volume", Uid::new());
+            witness.launched(7, Some("x.scope"));
+            witness.ended("exit status 1");
+            witness.not_started("x could not be started: no");
+        });
+        let told = kept.0.lock().unwrap();
+        let messages: Vec<&str> = told.iter().map(|fields| fields["message"].as_str()).collect();
+        let expected = [
+            "volume: launched as process 7",
+            "volume: ended: exit status 1; it is started again",
+            "volume: x could not be started: no",
+        ];
+        assert_eq!(messages, expected);
+        assert!(told.iter().all(|fields| fields["SHMOOZE_SERVICE"] == "volume" && !fields.contains_key("SHMOOZE_TYPE")));
+        assert_eq!(
+            (&*told[0]["SHMOOZE_EVENT"], &*told[0]["SHMOOZE_PID"], &*told[0]["SHMOOZE_SCOPE"]),
+            ("launched", "7", "x.scope")
+        );
+        let catalog = include_str!("../../units/shmooze.catalog");
+        assert!(told[..2].iter().all(|fields| catalog.contains(&format!("-- {}\n", fields["MESSAGE_ID"]))));
     }
 }

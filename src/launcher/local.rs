@@ -11,18 +11,26 @@ use super::memory::Memory;
 use super::{Launch, LaunchError, Launcher, TypeName};
 use crate::protocol::Uid;
 use crate::scope::{BoxFuture, Launched, Listed, Program, ScopeError, Scopes, Spec, State, User};
-use crate::settings::{self, Limit, ModuleType, ProcessLimit, ScopeLimit, Service, Settings, Timeouts};
+use crate::settings::{self, Limit, ModuleType, OomPolicy, ProcessLimit, ScopeLimit, Service, Settings, Timeouts};
 
 /// What a module finds in its environment where it is not given the launcher's own.
 const BASE_ENVIRONMENT: [&str; 4] = ["LANG", "LC_ALL", "PATH", "TZ"];
 
-/// What a service manager tells this process and nobody else (`systemd.exec(5)`).
-const PRIVATE_ENVIRONMENT: [&str; 9] = [
+/// What a service manager tells this process and nobody else (`systemd.exec(5)`). A house that gives a module a stream to the
+/// journal names that in `JOURNAL_STREAM`.
+const PRIVATE_ENVIRONMENT: [&str; 16] = [
+    "CREDENTIALS_DIRECTORY",
     "FDSTORE",
     "INVOCATION_ID",
+    "JOURNAL_STREAM",
     "LISTEN_FDNAMES",
     "LISTEN_FDS",
     "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "MANAGERPID",
+    "MANAGERPIDFDID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
     "NOTIFY_SOCKET",
     "SYSTEMD_EXEC_PID",
     "WATCHDOG_PID",
@@ -108,7 +116,9 @@ impl Local {
         let spec = Spec {
             uid,
             service: service.to_owned(),
-            type_name: "app".to_owned(),
+            // What it prints stands in the journal under that name.
+            type_name: service.to_owned(),
+            is_app: true,
             program,
             terminate,
             limits,
@@ -128,6 +138,7 @@ impl Local {
             uid: launch.uid,
             service,
             type_name: name,
+            is_app: false,
             program,
             terminate: module_type.timeouts.terminate,
             limits: scope_limits(&module_type.process),
@@ -201,7 +212,14 @@ impl Local {
 /// The limits that the house sets on the scope.
 fn scope_limits(process: &settings::Process) -> Vec<ScopeLimit> {
     let scope = |limit: &Limit| if let Limit::Scope(limit) = limit { Some(*limit) } else { None };
-    process.limits.values().filter_map(scope).collect()
+    let mut limits: Vec<ScopeLimit> = process.limits.values().filter_map(scope).collect();
+    let has = |is: fn(&ScopeLimit) -> bool| limits.iter().any(is);
+    // All that a module has share the blame and the fate: without the one that the kernel chose the others are of no use, and
+    // they may be what takes the memory.
+    if has(|limit| matches!(limit, ScopeLimit::MemoryMax(_))) && !has(|limit| matches!(limit, ScopeLimit::OomPolicy(_))) {
+        limits.push(ScopeLimit::OomPolicy(OomPolicy::Kill));
+    }
+    limits
 }
 
 impl Launcher for Local {
@@ -289,5 +307,22 @@ mod tests {
         // The same once more.
         launcher.set_settings(settings(2));
         assert_eq!(house.calls(), [Call::GiveUpSpares]);
+    }
+
+    #[test]
+    fn what_is_limited_in_memory_dies_as_a_whole_unless_the_settings_say_otherwise() {
+        let limits = |limits: &str| {
+            let text = format!(
+                r#"{{"ports": {{"pool": 1}}, "services": {{"pool": {{"kind": "pool",
+                    "modules": {{"clock": {{"process": ["clock"], "limits": {limits}}}}}}}}}}}"#
+            );
+            let settings = Settings::parse(&text, "/settings.json".as_ref()).unwrap();
+            scope_limits(&settings.services["pool"].lists().unwrap().modules["clock"].process)
+        };
+        let memory = ScopeLimit::MemoryMax(settings::Amount::Units(1 << 30));
+        assert_eq!(limits(r#"{"MemoryMax": "1G"}"#), [memory, ScopeLimit::OomPolicy(OomPolicy::Kill)]);
+        let stop = ScopeLimit::OomPolicy(OomPolicy::Stop);
+        assert_eq!(limits(r#"{"OOMPolicy": "stop", "MemoryMax": "1G"}"#), [stop, memory]);
+        assert_eq!(limits(r#"{"LimitCORE": 0}"#), []);
     }
 }

@@ -101,8 +101,8 @@ pub trait Launcher: Send + Sync + 'static {
     /// Lets a frozen module run on.
     fn thaw(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>>;
 
-    /// Sets the limits that the settings have now for the type of a running module, as far as they can be changed while it
-    /// runs (all but `RuntimeMaxSec`, `OOMPolicy` and those of single processes).
+    /// Sets the limits that the settings have now for the type of a running module, and lifts those that they have no longer, as
+    /// far as they can be changed while it runs (all but `RuntimeMaxSec`, `OOMPolicy` and those of single processes).
     fn set_limits(&self, uid: Uid, module_type: TypeName) -> BoxFuture<'_, Result<(), LaunchError>>;
 
     /// How far a module has come that was launched before.

@@ -8,6 +8,9 @@
 //!
 //! A caller can name a service and a module type of the settings, a uid, two ports and a signal; there is nothing else
 //! that it could say.
+//!
+//! An upgrade replaces the programs under a launcher and brokers that run on, so a broker may be one version newer than its
+//! launcher: what is added must have a default, and a new question be one that can do without an answer.
 
 use std::path::PathBuf;
 

@@ -83,7 +83,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
 }
 
 /// The string that `value` is, or `None` where it is none (or holds half a surrogate pair, which no string can).
-pub(super) fn as_string(value: &RawValue) -> Option<Cow<'_, str>> {
+pub(crate) fn as_string(value: &RawValue) -> Option<Cow<'_, str>> {
     // What is between the quotes is the string itself, as a rule.
     if let Some(text) = value.get().strip_prefix('"')
         && memchr::memchr(b'\\', text.as_bytes()).is_none()
@@ -100,7 +100,7 @@ pub fn parse_object(value: &RawValue) -> Option<Object<'_>> {
 }
 
 /// The list that `value` is, or `None` where it is none.
-pub(super) fn as_list(value: &RawValue) -> Option<Vec<&RawValue>> {
+pub(crate) fn as_list(value: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(value.get()).ok()
 }
 
@@ -134,7 +134,7 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
 
 /// `text` with the tokens `NaN`, `Infinity` and `-Infinity`, which Python writes, replaced by `null` wherever they
 /// stand outside a string; `None` where there is none.
-pub(super) fn replace_non_finite(text: &str) -> Option<String> {
+pub(crate) fn replace_non_finite(text: &str) -> Option<String> {
     let mut out = String::new();
     let mut copied = 0;
     let bytes = text.as_bytes();

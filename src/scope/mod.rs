@@ -21,6 +21,7 @@ mod shim;
 pub(crate) mod sweep;
 mod systemd;
 mod usage;
+mod warm;
 
 pub use process_group::ProcessGroup;
 pub use recording::{Call, Gate, Recording};
@@ -37,7 +38,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::journal::Witness;
+use crate::journal::{ProgramWitness, Witness};
 use crate::protocol::Uid;
 use crate::settings::ScopeLimit;
 
@@ -51,8 +52,10 @@ pub struct Spec {
     pub uid: Uid,
     /// The service that it belongs to.
     pub service: String,
-    /// Its type.
+    /// Its type; the service's own name where it is no module.
     pub type_name: String,
+    /// Whether it is no module but the application's own service.
+    pub is_app: bool,
     /// What to execute, and as whom.
     pub program: Program,
     /// How long SIGTERM may take before SIGKILL follows.
@@ -66,8 +69,13 @@ pub struct Spec {
 }
 
 impl Spec {
-    fn witness(&self) -> Witness {
-        Witness::new(self.service.as_str(), self.uid, self.type_name.as_str())
+    /// Tells that the program is about to be executed, in the scope of this name where it has one.
+    fn tell_launched(&self, pid: u32, scope: Option<&str>) {
+        if self.is_app {
+            ProgramWitness::new(self.service.as_str(), self.uid).launched(pid, scope);
+        } else {
+            Witness::new(self.service.as_str(), self.uid, self.type_name.as_str()).launched(pid, scope);
+        }
     }
 }
 
@@ -254,7 +262,8 @@ pub trait Scopes: Send + Sync + 'static {
     /// Lets a frozen scope run on.
     fn thaw(&self, uid: Uid) -> BoxFuture<'_, Result<(), ScopeError>>;
 
-    /// Changes limits of a running scope.
+    /// Gives a running scope these limits, and lifts all others that it was launched with, as far as either can be done while
+    /// it runs.
     fn set_limits(&self, uid: Uid, limits: Vec<ScopeLimit>) -> BoxFuture<'_, Result<(), ScopeError>>;
 
     /// All scopes that are not gone.

@@ -37,6 +37,11 @@ impl Stat {
     }
 }
 
+/// Whether a process lives and nobody has stopped it or traces it.
+pub(super) fn runs(pid: u32) -> bool {
+    Stat::of(pid).is_some_and(|stat| !stat.is_zombie() && !stat.is_stopped())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +53,7 @@ mod tests {
         assert_eq!(stat.field(4), Some(u64::from(std::os::unix::process::parent_id())));
         assert_eq!((stat.field(3), stat.field(1000)), (None, None));
         assert!(Stat::of(u32::MAX).is_none());
+        assert!(runs(std::process::id()) && !runs(u32::MAX));
     }
 
     #[test]
@@ -56,7 +62,7 @@ mod tests {
         while Stat::of(child.id()).is_some_and(|stat| !stat.is_zombie()) {
             std::thread::yield_now();
         }
-        assert!(Stat::of(child.id()).unwrap().is_zombie());
+        assert!(Stat::of(child.id()).unwrap().is_zombie() && !runs(child.id()));
         child.wait().unwrap();
     }
 }

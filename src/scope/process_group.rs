@@ -14,8 +14,8 @@ use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::shim::Held;
 use super::sweep::Sweeper;
+use super::warm::Warm;
 use super::{BoxFuture, End, Exit, Launched, Listed, Reached, ScopeError, Scopes, Spec, State};
 use crate::protocol::Uid;
 use crate::settings::ScopeLimit;
@@ -26,7 +26,7 @@ const LINGER: Duration = Duration::from_millis(50);
 /// Scopes as sessions of processes. See the [module](super) for what it can and cannot promise.
 #[derive(Debug, Clone)]
 pub struct ProcessGroup {
-    shim: PathBuf,
+    warm: Arc<Warm>,
     scopes: Arc<Mutex<HashMap<Uid, Scope>>>,
     sweeper: Sweeper,
 }
@@ -50,7 +50,7 @@ impl ProcessGroup {
     /// A house that launches by the program `shmooze-shim` at this path. Must be called inside a tokio runtime.
     #[must_use]
     pub fn new(shim: PathBuf) -> Self {
-        Self { shim, scopes: Arc::default(), sweeper: Sweeper::new() }
+        Self { warm: Warm::new(shim), scopes: Arc::default(), sweeper: Sweeper::new() }
     }
 
     fn scope(&self, uid: Uid) -> Option<Scope> {
@@ -67,10 +67,10 @@ impl ProcessGroup {
 impl Scopes for ProcessGroup {
     fn launch(&self, spec: Spec) -> BoxFuture<'_, Result<Launched, ScopeError>> {
         Box::pin(async move {
-            let mut held = Held::spawn(&self.shim, None).map_err(|error| ScopeError::System(error.to_string()))?;
+            let mut held = self.warm.take().await.map_err(|error| ScopeError::System(error.to_string()))?;
             let pid = held.pid;
-            spec.witness().launched(pid, None);
-            if let Err(error) = held.release(&spec.program).await {
+            spec.tell_launched(pid, None);
+            if let Err(error) = held.release(&spec.program, None).await {
                 let _ = held.give_up().wait().await;
                 return Err(error);
             }

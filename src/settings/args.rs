@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::Detail;
+use super::json::Json;
 use super::read::{Node, Reader};
 use super::suggest::closest;
 
@@ -14,7 +16,7 @@ pub(super) fn read_args(reader: &mut Reader<'_>, node: &Node<'_>) -> Map<String,
     for (_, node) in fields.iter() {
         check_argument(reader, &node);
     }
-    fields.map.clone()
+    if reader.detail == Detail::All { fields.map.to_map() } else { Map::new() }
 }
 
 fn check_argument(reader: &mut Reader<'_>, node: &Node<'_>) {
@@ -42,7 +44,7 @@ fn check_argument(reader: &mut Reader<'_>, node: &Node<'_>) {
         }
     }
     if let (Some(default), Some(choices)) = (&default, &choices)
-        && !choices.iter().any(|choice| choice.value == default.value)
+        && !choices.iter().any(|choice| choice.value.to_value() == default.value.to_value())
     {
         reader.expected(default, "one of the values in enum");
     }
@@ -64,13 +66,16 @@ fn check_type(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<&'static str> 
 }
 
 /// As JSON Schema counts: 5.0 is an integer.
-fn is_of_type(value: &Value, type_name: &str) -> bool {
-    match type_name {
-        "string" => value.is_string(),
-        "number" => value.is_number(),
-        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
-        "boolean" => value.is_boolean(),
-        "object" => value.is_object(),
-        _ => value.is_array(),
+fn is_of_type(value: &Json<'_>, type_name: &str) -> bool {
+    match (type_name, value) {
+        ("integer", Json::Number(number)) => {
+            number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
+        }
+        ("string", Json::String(_))
+        | ("number", Json::Number(_))
+        | ("boolean", Json::Bool(_))
+        | ("object", Json::Object(_))
+        | ("array", Json::Array(_)) => true,
+        _ => false,
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::read::{Node, Reader};
 use super::read_service::read_milliseconds;
+use crate::access::{HostRule, Origin};
 
 /// What a message or body may be limited to, in bytes: 1 KiB to 1 GiB.
 pub(super) const MESSAGE_BYTES: RangeInclusive<u64> = 1024..=1 << 30;
@@ -30,6 +31,10 @@ pub struct Gateway {
     pub header_timeout: Duration,
     /// How many clients may be connected at once.
     pub max_connections: usize,
+    /// Names by which it may be asked, besides those that it has anyway ([`Hosts`](crate::access::Hosts)).
+    pub hosts: Vec<HostRule>,
+    /// Pages of other sites that may ask it.
+    pub origins: Vec<Origin>,
 }
 
 impl Gateway {
@@ -43,13 +48,23 @@ impl Gateway {
             idle_timeout: Duration::from_millis(75_000),
             header_timeout: Duration::from_millis(10_000),
             max_connections: 10_000,
+            hosts: Vec::new(),
+            origins: Vec::new(),
         }
     }
 
     /// Reads the object; what is at fault in it keeps its default.
     pub(super) fn read(reader: &mut Reader<'_>, node: &Node<'_>, max_line_bytes: usize) -> Self {
-        const KEYS: [&str; 6] =
-            ["address", "max_body_bytes", "service_timeout", "idle_timeout", "header_timeout", "max_connections"];
+        const KEYS: [&str; 8] = [
+            "address",
+            "max_body_bytes",
+            "service_timeout",
+            "idle_timeout",
+            "header_timeout",
+            "max_connections",
+            "hosts",
+            "origins",
+        ];
         let mut gateway = Self::with_max_line_bytes(max_line_bytes);
         let Some(fields) = reader.object_of(node, &KEYS) else { return gateway };
         if let Some(node) = fields.get("address") {
@@ -74,6 +89,14 @@ impl Gateway {
         if let Some(number) = connections.and_then(|node| read_size(reader, &node, "connections", &CONNECTIONS)) {
             gateway.max_connections = number;
         }
+        if let Some(node) = fields.get("hosts") {
+            let expected = "a name such as \"kiosk.example\", \".example\" for all that end in it, or \"*\" for any";
+            gateway.hosts = read_list(reader, &node, "a list of names of hosts", HostRule::parse, expected);
+        }
+        if let Some(node) = fields.get("origins") {
+            let expected = "an origin such as \"https://kiosk.example\" or \"http://10.0.0.5:8080\"";
+            gateway.origins = read_list(reader, &node, "a list of origins", Origin::parse, expected);
+        }
         gateway
     }
 
@@ -86,9 +109,30 @@ impl Gateway {
             ("idle_timeout".to_owned(), milliseconds(self.idle_timeout)),
             ("header_timeout".to_owned(), milliseconds(self.header_timeout)),
             ("max_connections".to_owned(), self.max_connections.into()),
+            ("hosts".to_owned(), self.hosts.iter().map(ToString::to_string).collect()),
+            ("origins".to_owned(), self.origins.iter().map(ToString::to_string).collect()),
         ])
         .into()
     }
+}
+
+/// A list of texts that `parse` knows; others are noted as not what is expected, and left out.
+fn read_list<T>(
+    reader: &mut Reader<'_>,
+    node: &Node<'_>,
+    expected_list: &str,
+    parse: impl Fn(&str) -> Option<T>,
+    expected: &str,
+) -> Vec<T> {
+    let nodes = reader.list(node, expected_list).unwrap_or_default();
+    let mut items = Vec::new();
+    for node in &nodes {
+        match node.value.as_str().and_then(&parse) {
+            Some(item) => items.push(item),
+            None => reader.expected(node, expected),
+        }
+    }
+    items
 }
 
 /// A whole number within `range`, as a size.

@@ -43,7 +43,7 @@ impl Settings {
         problems.into_list()
     }
 
-    fn check(&self, process: &Process, at: &JsonPath, problems: &mut Problems) {
+    fn check(&self, process: &Process, at: &JsonPath<'_>, problems: &mut Problems) {
         if let Err(what) = process.find_user() {
             problems.add(&at.key("user"), what);
         }

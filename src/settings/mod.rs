@@ -11,11 +11,14 @@
 //! What is wrong with the file itself keeps a daemon from starting. What is wrong with the machine that it is used on
 //! (a missing program, user or directory) does not: only that module fails to start. So the two are separate.
 //!
+//! The gateway's tokens are no settings, which anybody may read: they have a file of their own (`tokens`).
+//!
 //! **Invariant:** whatever the file holds, it gives settings or at least one problem; nothing here panics.
 
 mod args;
 mod expand;
 mod gateway;
+mod json;
 mod limit;
 mod machine;
 mod place;
@@ -24,6 +27,7 @@ mod read;
 mod read_service;
 mod service;
 mod suggest;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,10 +43,12 @@ pub use place::{Fallback, Place};
 pub(crate) use place::{below, is_missing};
 pub use problem::{Problem, SettingsError};
 pub use service::{App, Lists, ModuleType, Process, Service, Timeouts};
+pub use tokens::{Keeper, load_tokens};
 
 use gateway::{MESSAGE_BYTES, read_size};
+use json::{Json, Object};
 use problem::{JsonPath, Problems};
-use read::{Fields, Node, Reader, whole};
+use read::{Fields, Node, Reader, whole_number};
 use read_service::{read_services, why_no_service};
 
 /// The variable of the environment that names the settings file, and holds its absolute path for modules.
@@ -56,6 +62,9 @@ pub const DEFAULT_FILE: &str = "/etc/shmooze/settings.json";
 
 /// Longest line taken from a peer, in bytes, where the settings do not say otherwise (protocol.md section 1).
 pub const DEFAULT_MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
+
+/// The keys that [`Settings::values`] makes anew from what was read.
+const OURS: [&str; 7] = ["ports", "services", "public", "static_prefix", "wsgi_prefix", "max_line_bytes", "gateway"];
 
 /// The key of `ports` that is the gateway's own port and no service.
 pub const GATEWAY_PORT: &str = "wsgi";
@@ -85,15 +94,24 @@ pub struct Settings {
     pub max_line_bytes: usize,
     /// The gateway's own settings.
     pub gateway: Gateway,
-    /// The whole object as it is in effect: the application's own keys, every `_path` key expanded, our defaults
-    /// filled in.
-    pub values: Map<String, Value>,
+    /// The application's own keys in the order of the file, every `_path` key expanded; null where one of ours stands, which is
+    /// read already.
+    given: Map<String, Value>,
     /// The text that they were read from.
-    text: Arc<str>,
+    text: Arc<String>,
     /// What the sentences call the file.
     shown_file: PathBuf,
     /// Where programs are searched: `PATH` of the environment that expanded the settings.
     search_path: Option<String>,
+}
+
+/// How much of the settings is kept once it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// All of it.
+    All,
+    /// All but module types, which are judged and not kept: of which units are made.
+    Services,
 }
 
 impl Settings {
@@ -111,14 +129,19 @@ impl Settings {
     /// [`SettingsError`] with everything that is wrong with the file, whatever machine it is used on.
     pub fn load(path: Option<&Path>) -> Result<Self, SettingsError> {
         let file = Self::file_of(path);
-        Self::read_file(&file, &file, &|name| std::env::var(name).ok())
+        Self::read_file(&file, &file, &|name| std::env::var(name).ok(), Detail::All)
     }
 
     /// Reads what stands in the file `real` as if it stood in `file`, with the variables that `lookup` knows.
     ///
     /// # Errors
     /// As for [`Settings::load`].
-    pub(crate) fn read_file(real: &Path, file: &Path, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+    pub(crate) fn read_file(
+        real: &Path,
+        file: &Path,
+        lookup: &dyn Fn(&str) -> Option<String>,
+        detail: Detail,
+    ) -> Result<Self, SettingsError> {
         let refuse = |what: String| {
             let mut problems = Problems::new(file);
             problems.add_to_file(what);
@@ -129,7 +152,7 @@ impl Settings {
             Err(error) => return refuse(format!("cannot be read: {}", machine::reason(&error))),
         };
         match String::from_utf8(bytes) {
-            Ok(text) => Self::parse_with(&text, file, lookup),
+            Ok(text) => Self::parse_text(text, file, lookup, detail),
             Err(error) => refuse(format!("is not UTF-8 from byte {} on", error.utf8_error().valid_up_to() + 1)),
         }
     }
@@ -149,8 +172,27 @@ impl Settings {
     /// # Errors
     /// As for [`Settings::load`].
     pub fn parse_with(text: &str, path: &Path, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        Self::parse_text(text.to_owned(), path, lookup, Detail::All)
+    }
+
+    fn parse_text(
+        text: String,
+        path: &Path,
+        lookup: &dyn Fn(&str) -> Option<String>,
+        detail: Detail,
+    ) -> Result<Self, SettingsError> {
+        let settings = Self::parse_borrowed(&text, path, lookup, detail)?;
+        Ok(Self { text: Arc::new(text), ..settings })
+    }
+
+    fn parse_borrowed(
+        text: &str,
+        path: &Path,
+        lookup: &dyn Fn(&str) -> Option<String>,
+        detail: Detail,
+    ) -> Result<Self, SettingsError> {
         let mut problems = Problems::new(path);
-        let value: Value = match serde_json::from_str(text) {
+        let value = match json::of_settings(text) {
             Ok(value) => value,
             Err(error) => {
                 problems.add_to_file(syntax(&error));
@@ -163,8 +205,19 @@ impl Settings {
             FOLDER_VARIABLE => file.parent()?.to_str().map(str::to_owned),
             _ => lookup(name),
         };
-        let mut reader = Reader { problems, lookup: &own };
-        let settings = read(&mut reader, &value, &file, path).map(|settings| Self { text: text.into(), ..settings });
+        let mut reader = Reader { problems, lookup: &own, detail, is_no_json: false };
+        let settings = read(&mut reader, &value, &file, path).map(|settings| {
+            let given = value.as_object().map(|object| own_keys(&reader, object)).unwrap_or_default();
+            Self { given, ..settings }
+        });
+        if reader.is_no_json
+            && let Err(error) = serde_json::from_str::<Json<'_>>(text)
+        {
+            // That is all there is to say, as where it is seen at once.
+            let mut problems = Problems::new(path);
+            problems.add_to_file(syntax(&error));
+            return Err(problems.into_error());
+        }
         match settings {
             Some(settings) => reader.problems.into_result(settings),
             None => Err(reader.problems.into_error()),
@@ -177,12 +230,37 @@ impl Settings {
         &self.text
     }
 
+    /// The whole object as it is in effect: the application's own keys, every `_path` key expanded, our defaults filled in. Made
+    /// when it is asked for, since few need it; a key stays in its place.
+    #[must_use]
+    pub fn values(&self) -> Map<String, Value> {
+        let missing = OURS.into_iter().filter(|key| !self.given.contains_key(*key));
+        let keys = self.given.keys().map(String::as_str).chain(missing);
+        keys.filter_map(|key| Some((key.to_owned(), self.value(key)?))).collect()
+    }
+
+    /// The value of one key as it is in effect.
+    fn value(&self, key: &str) -> Option<Value> {
+        Some(match key {
+            "ports" => self.ports.iter().map(|(name, port)| (name.clone(), (*port).into())).collect::<Map<_, _>>().into(),
+            "services" => {
+                let services = self.services.iter().map(|(name, service)| (name.clone(), service.to_json()));
+                services.collect::<Map<_, _>>().into()
+            }
+            "public" => self.public.clone().into(),
+            "static_prefix" => self.static_prefix.as_str().into(),
+            "wsgi_prefix" => self.wsgi_prefix.as_str().into(),
+            "max_line_bytes" => self.max_line_bytes.into(),
+            "gateway" => self.gateway.to_json(),
+            other => self.given.get(other)?.clone(),
+        })
+    }
+
     /// The settings named in `public`, as a JSON object in the order of `public`; null for one that is not there, as the
     /// original had it. What it holds anyone may read.
     #[must_use]
     pub fn public_json(&self) -> String {
-        let value = |key: &String| self.values.get(key).cloned().unwrap_or(Value::Null);
-        let named = self.public.iter().map(|key| (key.clone(), value(key)));
+        let named = self.public.iter().map(|key| (key.clone(), self.value(key).unwrap_or(Value::Null)));
         Value::from(named.collect::<Map<_, _>>()).to_string()
     }
 
@@ -190,7 +268,7 @@ impl Settings {
     /// settings are read.
     #[must_use]
     pub fn effective_json(&self) -> String {
-        format!("{:#}", Value::from(self.values.clone()))
+        format!("{:#}", Value::from(self.values()))
     }
 }
 
@@ -202,7 +280,7 @@ fn syntax(error: &serde_json::Error) -> String {
 }
 
 /// Reads everything; `None` where the file holds no object at all.
-fn read(reader: &mut Reader<'_>, value: &Value, file: &Path, shown_file: &Path) -> Option<Settings> {
+fn read(reader: &mut Reader<'_>, value: &Json<'_>, file: &Path, shown_file: &Path) -> Option<Settings> {
     let fields = reader.object(&Node { value, at: JsonPath::root() })?;
     let ports = fields.get("ports").map(|node| read_ports(reader, &node)).unwrap_or_default();
     let services = fields.get("services").map(|node| read_services(reader, &node)).unwrap_or_default();
@@ -221,16 +299,6 @@ fn read(reader: &mut Reader<'_>, value: &Value, file: &Path, shown_file: &Path) 
         Some(node) => Gateway::read(reader, &node, max_line_bytes),
         None => Gateway::with_max_line_bytes(max_line_bytes),
     };
-    let values = effective(reader, fields.map, |map| {
-        map.insert("ports".into(), ports.iter().map(|(name, port)| (name.clone(), (*port).into())).collect::<Map<_, _>>().into());
-        let services = services.iter().map(|(name, service)| (name.clone(), service.to_json())).collect::<Map<_, _>>();
-        map.insert("services".into(), services.into());
-        map.insert("public".into(), public.clone().into());
-        map.insert("static_prefix".into(), static_prefix.clone().into());
-        map.insert("wsgi_prefix".into(), wsgi_prefix.clone().into());
-        map.insert("max_line_bytes".into(), max_line_bytes.into());
-        map.insert("gateway".into(), gateway.to_json());
-    });
     Some(Settings {
         file: file.to_path_buf(),
         name,
@@ -243,31 +311,30 @@ fn read(reader: &mut Reader<'_>, value: &Value, file: &Path, shown_file: &Path) 
         log_database_path,
         max_line_bytes,
         gateway,
-        values,
+        given: Map::new(),
         text: Arc::default(),
         shown_file: shown_file.to_path_buf(),
         search_path: (reader.lookup)("PATH"),
     })
 }
 
-/// The object of the file with `_path` keys expanded, and then what `fill_in` puts there; a key stays in its place.
-fn effective(reader: &Reader<'_>, map: &Map<String, Value>, fill_in: impl FnOnce(&mut Map<String, Value>)) -> Map<String, Value> {
-    let mut values = map.clone();
-    for (_, value) in values.iter_mut().filter(|(key, _)| key.ends_with("_path")) {
+/// The application's own keys of the file's object.
+fn own_keys(reader: &Reader<'_>, object: &Object<'_>) -> Map<String, Value> {
+    let own = |key: &str, value: &Json<'_>| match value {
+        _ if OURS.contains(&key) => Value::Null,
         // An application's own key may hold something else than text.
-        if let Value::String(text) = value {
-            *text = reader.expand(text);
-        }
-    }
-    fill_in(&mut values);
-    values
+        Json::String(text) if key.ends_with("_path") => reader.expand(text).into(),
+        other => other.to_value(),
+    };
+    object.iter().map(|(key, value)| (key.to_owned(), own(key, value))).collect()
 }
 
 fn read_ports(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMap<String, u16> {
     let Some(fields) = reader.object(node) else { return IndexMap::new() };
     let mut ports: IndexMap<String, u16> = IndexMap::new();
     for (name, node) in fields.iter() {
-        let port = whole(node.value).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+        let port =
+            node.value.as_number().and_then(whole_number).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
         let Some(port) = port else {
             reader.expected(&node, "a port number from 1 to 65535");
             continue;
@@ -276,21 +343,21 @@ fn read_ports(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMap<String, u16>
             let other = fields.at.key(other);
             reader.problems.add(&node.at, format_args!("is {port}, which is the port of {other} already"));
         }
-        ports.insert(name.clone(), port);
+        ports.insert(name.to_owned(), port);
     }
     ports
 }
 
 /// Every service has its port; one that is written down but wrong has been noted already.
 fn check_ports(reader: &mut Reader<'_>, fields: &Fields<'_>) {
-    let Some(services) = fields.map.get("services").and_then(Value::as_object) else { return };
+    let Some(services) = fields.map.get("services").and_then(Json::as_object) else { return };
     let ports = match fields.map.get("ports") {
-        Some(Value::Object(ports)) => Some(ports),
+        Some(Json::Object(ports)) => Some(ports),
         Some(_) => return,
         None => None,
     };
     for name in
-        services.keys().filter(|name| why_no_service(name).is_none() && !ports.is_some_and(|ports| ports.contains_key(*name)))
+        services.keys().filter(|name| why_no_service(name).is_none() && !ports.is_some_and(|ports| ports.contains_key(name)))
     {
         let at = JsonPath::root().key("services").key(name);
         let missing = JsonPath::root().key("ports").key(name);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
-use super::{DEFAULT_FILE, Settings, SettingsError};
+use super::{DEFAULT_FILE, Detail, Settings, SettingsError};
 
 /// The copy of [`DEFAULT_FILE`].
 const DEFAULT_COPY: &str = "/var/lib/shmooze/settings.json";
@@ -86,7 +86,7 @@ impl Place {
             Err(error) if is_missing(&error) => return Fallback::None(format!("There is no last good copy {shown}.")),
             Err(error) => return Fallback::None(format!("The last good copy {shown} is not used: {error}.")),
         }
-        match Settings::read_file(&copy, &self.file, lookup) {
+        match Settings::read_file(&copy, &self.file, lookup, Detail::All) {
             Ok(settings) => Fallback::Good(Box::new(settings)),
             Err(SettingsError { problems }) => {
                 // As of an older version, whose settings are not those of this one.

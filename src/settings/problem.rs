@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::rc::Rc;
 
 /// One thing that is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,35 +40,46 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// The place of a value inside the settings.
+/// The place of a value inside the settings, written out only where a sentence names it: nearly all are read without one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct JsonPath(String);
+pub(super) struct JsonPath<'a>(Option<Rc<Step<'a>>>);
 
-impl JsonPath {
+/// The last step to a place.
+#[derive(Debug)]
+enum Step<'a> {
+    Key(JsonPath<'a>, &'a str),
+    Index(JsonPath<'a>, usize),
+}
+
+impl<'a> JsonPath<'a> {
     /// The file as a whole.
     pub(super) const fn root() -> Self {
-        Self(String::new())
+        Self(None)
     }
 
-    /// The value of `key` here. A key that would not read well after a dot stands in brackets.
-    pub(super) fn key(&self, key: &str) -> Self {
-        let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-        match (plain, self.0.is_empty()) {
-            (true, true) => Self(key.to_owned()),
-            (true, false) => Self(format!("{}.{key}", self.0)),
-            (false, _) => Self(format!("{}[{}]", self.0, quoted(key))),
-        }
+    /// The value of `key` here.
+    pub(super) fn key(&self, key: &'a str) -> Self {
+        Self(Some(Rc::new(Step::Key(self.clone(), key))))
     }
 
     /// The element number `index` here, counted from 0.
     pub(super) fn index(&self, index: usize) -> Self {
-        Self(format!("{}[{index}]", self.0))
+        Self(Some(Rc::new(Step::Index(self.clone(), index))))
     }
 }
 
-impl fmt::Display for JsonPath {
+impl fmt::Display for JsonPath<'_> {
+    /// A key that would not read well after a dot stands in brackets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let is_plain =
+            |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        match self.0.as_deref() {
+            None => Ok(()),
+            Some(Step::Key(above, key)) if !is_plain(key) => write!(f, "{above}[{}]", quoted(key)),
+            Some(Step::Key(above, key)) if above.0.is_none() => f.write_str(key),
+            Some(Step::Key(above, key)) => write!(f, "{above}.{key}"),
+            Some(Step::Index(above, index)) => write!(f, "{above}[{index}]"),
+        }
     }
 }
 
@@ -103,13 +115,14 @@ impl Problems {
     }
 
     /// Notes that the value `at` this place … `what`, which goes on the sentence and ends in no full stop.
-    pub(super) fn add(&mut self, at: &JsonPath, what: impl fmt::Display) {
-        let subject = if at.0.is_empty() { "the whole file" } else { at.0.as_str() };
+    pub(super) fn add(&mut self, at: &JsonPath<'_>, what: impl fmt::Display) {
+        let path = at.to_string();
+        let subject = if path.is_empty() { "the whole file" } else { path.as_str() };
         let mut sentence = format!("{}: {subject} {what}", self.file);
         if !sentence.ends_with('?') {
             sentence.push('.');
         }
-        self.list.push(Problem { path: at.0.clone(), sentence });
+        self.list.push(Problem { path, sentence });
     }
 
     /// Notes something about the file that concerns no value in it.

@@ -3,9 +3,11 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use serde_json::{Map, Value};
+use serde_json::{Number, Value};
 
+use super::Detail;
 use super::expand::expand;
+use super::json::{Json, Object};
 use super::problem::{JsonPath, Problems, quoted};
 use super::suggest::closest;
 
@@ -19,28 +21,31 @@ pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub(super) struct Reader<'a> {
     pub(super) problems: Problems,
     pub(super) lookup: Lookup<'a>,
+    pub(super) detail: Detail,
+    /// Whether something was found to be no JSON that had not been looked into before.
+    pub(super) is_no_json: bool,
 }
 
 /// A value and its place.
 pub(super) struct Node<'a> {
-    pub(super) value: &'a Value,
-    pub(super) at: JsonPath,
+    pub(super) value: &'a Json<'a>,
+    pub(super) at: JsonPath<'a>,
 }
 
 /// The members of an object, and its place.
 pub(super) struct Fields<'a> {
-    pub(super) map: &'a Map<String, Value>,
-    pub(super) at: JsonPath,
+    pub(super) map: &'a Object<'a>,
+    pub(super) at: JsonPath<'a>,
 }
 
 impl<'a> Fields<'a> {
     /// The value of `key`, where there is one.
     pub(super) fn get(&self, key: &str) -> Option<Node<'a>> {
-        self.map.get(key).map(|value| Node { value, at: self.at.key(key) })
+        self.map.get_key_value(key).map(|(key, value)| Node { value, at: self.at.key(key) })
     }
 
     /// All members in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a String, Node<'a>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, Node<'a>)> {
         self.map.iter().map(|(key, value)| (key, Node { value, at: self.at.key(key) }))
     }
 }
@@ -68,14 +73,14 @@ impl Reader<'_> {
     /// The members of an object that has no other keys than `known`.
     pub(super) fn object_of<'a>(&mut self, node: &Node<'a>, known: &[&str]) -> Option<Fields<'a>> {
         let fields = self.object(node)?;
-        for (key, child) in fields.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
-            self.unknown(&child.at, key, known.iter().copied());
+        for key in fields.map.keys().filter(|key| !known.contains(key)) {
+            self.unknown(&fields.at.key(key), key, known.iter().copied());
         }
         Some(fields)
     }
 
     /// Notes a key that is not known here.
-    pub(super) fn unknown<'n>(&mut self, at: &JsonPath, key: &str, known: impl IntoIterator<Item = &'n str>) {
+    pub(super) fn unknown<'n>(&mut self, at: &JsonPath<'_>, key: &str, known: impl IntoIterator<Item = &'n str>) {
         match closest(key, known) {
             Some(name) => self.problems.add(at, format_args!("is not known; did you mean \"{name}\"?")),
             None => self.problems.add(at, "is not known"),
@@ -122,11 +127,12 @@ impl Reader<'_> {
 
     /// A whole number of `units` (milliseconds, bytes, …) within `range`.
     pub(super) fn whole(&mut self, node: &Node<'_>, units: &str, range: &RangeInclusive<u64>) -> Option<u64> {
-        let number = whole(node.value);
+        let given = node.value.as_number();
+        let number = given.and_then(whole_number);
         match number {
             Some(number) if range.contains(&number) => return Some(number),
-            None if !node.value.is_number() => self.expected(node, format_args!("a number of {units}")),
-            None if node.value.as_f64().is_some_and(|number| number.fract() != 0.0) => {
+            None if given.is_none() => self.expected(node, format_args!("a number of {units}")),
+            None if given.and_then(Number::as_f64).is_some_and(|number| number.fract() != 0.0) => {
                 self.expected(node, format_args!("a whole number of {units}"));
             }
             _ => self.expected(node, format_args!("from {} to {} {units}", range.start(), range.end())),
@@ -138,22 +144,30 @@ impl Reader<'_> {
 /// A number without a fraction that is not negative, also where it is written as `5000.0` or `5e3`, as JSON Schema
 /// counts integers.
 pub(super) fn whole(value: &Value) -> Option<u64> {
+    value.as_number().and_then(whole_number)
+}
+
+/// As [`whole`].
+pub(super) fn whole_number(number: &Number) -> Option<u64> {
     const END: f64 = 18_446_744_073_709_551_616.0; // 2^64
     let from_float = |number: f64| (number.fract() == 0.0 && (0.0..END).contains(&number)).then_some(number as u64);
-    value.as_u64().or_else(|| value.as_f64().and_then(from_float))
+    number.as_u64().or_else(|| number.as_f64().and_then(from_float))
 }
 
 /// A value at fault, as a sentence shows it.
-pub(super) fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Json<'_>) -> String {
     match value {
-        Value::String(text) if text.chars().count() > MAX_SHOWN => {
+        Json::String(text) if text.chars().count() > MAX_SHOWN => {
             quoted(&text.chars().take(MAX_SHOWN).chain(['…']).collect::<String>())
         }
-        Value::String(text) => quoted(text),
-        Value::Array(list) if list.is_empty() => "an empty list".into(),
-        Value::Array(_) => "a list".into(),
-        Value::Object(_) => "an object".into(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Json::String(text) => quoted(text),
+        Json::Array(list) if list.is_empty() => "an empty list".into(),
+        Json::Array(_) => "a list".into(),
+        Json::Object(_) => "an object".into(),
+        Json::Null => "null".into(),
+        Json::Bool(is) => is.to_string(),
+        Json::Number(number) => number.to_string(),
+        Json::Closed(text) => (*text).to_owned(),
     }
 }
 
@@ -192,9 +206,11 @@ mod tests {
             (json!([]), "an empty list"),
             (json!({}), "an object"),
         ] {
-            assert_eq!(shown(&value), expected);
+            let text = value.to_string();
+            assert_eq!(shown(&serde_json::from_str(&text).unwrap()), expected);
         }
-        assert_eq!(shown(&json!("é".repeat(60))), format!("\"{}\"", "é".repeat(60)));
-        assert_eq!(shown(&json!("é".repeat(61))), format!("\"{}…\"", "é".repeat(60)));
+        let long = |number| shown(&Json::String("é".repeat(number).into()));
+        assert_eq!(long(60), format!("\"{}\"", "é".repeat(60)));
+        assert_eq!(long(61), format!("\"{}…\"", "é".repeat(60)));
     }
 }

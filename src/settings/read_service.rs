@@ -11,7 +11,7 @@ use serde_json::Map;
 use super::args::read_args;
 use super::read::{Fields, Node, Reader, shown};
 use super::suggest::closest;
-use super::{App, GATEWAY_PORT, Limit, LimitError, Lists, ModuleType, Process, Service, Timeouts};
+use super::{App, Detail, GATEWAY_PORT, Limit, LimitError, Lists, ModuleType, Process, Service, Timeouts};
 
 /// How long a time-out may be, in milliseconds: up to a day.
 pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=86_400_000;
@@ -42,7 +42,7 @@ pub(super) fn read_services(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMa
             reader.problems.add(&node.at, format_args!("is no name for a service, which is {rule}"));
         }
         if let Some(service) = read_service(reader, &node) {
-            services.insert(name.clone(), service);
+            services.insert(name.to_owned(), service);
         }
     }
     services
@@ -108,8 +108,18 @@ fn read_types(reader: &mut Reader<'_>, node: Option<Node<'_>>) -> IndexMap<Strin
         if name.is_empty() || name.bytes().any(|byte| byte.is_ascii_control()) {
             reader.problems.add(&node.at, "is no name for a module type, which is not empty and holds no control characters");
         }
-        if let Some(module_type) = read_type(reader, &node) {
-            types.insert(name.clone(), Arc::new(module_type));
+        let opened = match node.value.open() {
+            Ok(opened) => opened,
+            Err(_) => {
+                reader.is_no_json = true;
+                continue;
+            }
+        };
+        let node = Node { value: opened.as_ref().unwrap_or(node.value), at: node.at };
+        if let Some(module_type) = read_type(reader, &node)
+            && reader.detail == Detail::All
+        {
+            types.insert(name.to_owned(), Arc::new(module_type));
         }
     }
     types
@@ -166,7 +176,7 @@ fn read_environment(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMap<String
             reader.problems.add(&node.at, "is no name for a variable, which is not empty and holds neither \"=\" nor NUL");
         }
         if let Some(text) = reader.any_system_string(&node) {
-            environment.insert(name.clone(), reader.expand(text));
+            environment.insert(name.to_owned(), reader.expand(text));
         }
     }
     environment
@@ -187,9 +197,9 @@ fn read_limits(reader: &mut Reader<'_>, node: &Node<'_>) -> IndexMap<String, Lim
     let Some(fields) = reader.object(node) else { return IndexMap::new() };
     let mut limits = IndexMap::new();
     for (name, node) in fields.iter() {
-        match Limit::parse(name, node.value) {
+        match Limit::parse(name, &node.value.to_value()) {
             Ok(limit) => {
-                limits.insert(name.clone(), limit);
+                limits.insert(name.to_owned(), limit);
             }
             Err(LimitError::Unknown { .. }) => reader.unknown(&node.at, name, Limit::names()),
             Err(LimitError::Expected(expected)) => reader.expected(&node, expected),

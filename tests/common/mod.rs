@@ -208,6 +208,15 @@ impl Daemon {
         line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// Its children that wait to become modules.
+    pub fn waiting(&self) -> Vec<i32> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().map(|task| task.unwrap().path());
+        let texts: Vec<String> = tasks.map(|task| std::fs::read_to_string(task.join("children")).unwrap_or_default()).collect();
+        let children = texts.iter().flat_map(|pids| pids.split_whitespace()).map(|pid| pid.parse::<i32>().unwrap());
+        let name = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        children.filter(|pid| name(pid).trim() == "shmooze-shim").collect()
+    }
+
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }

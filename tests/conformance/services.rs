@@ -202,6 +202,8 @@ impl Application {
             "static_prefix": "/static/",
             "static_path": root.join("static"),
             "log_database_path": root.join("log.sqlite"),
+            // By this name it was asked where the requests were written by hand.
+            "gateway": {"hosts": ["x"]},
             "services": {
                 "queue": {"kind": "queue", "modules": modules, "backgrounds": backgrounds},
                 "pool": {"kind": "pool", "modules": modules},

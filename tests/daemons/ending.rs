@@ -76,7 +76,7 @@ fn a_gateway_answers_what_it_was_asked() {
     let daemon = manager.ready(Program::Gateway, &world);
     let mut client = TcpStream::connect(("127.0.0.1", world.gateway)).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
-    let head = "POST /queue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n";
+    let head = "POST /queue HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n";
     client.write_all(format!("{head}{{\"cmd\": \"queue\"}}").as_bytes()).unwrap();
     let mut asked = BufReader::new(service.accept().unwrap().0);
     asked.read_line(&mut String::new()).unwrap();

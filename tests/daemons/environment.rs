@@ -8,12 +8,41 @@ use super::manager::{Manager, Program, unnamed};
 use crate::common::{Client, Daemon, World, eventually, processes};
 
 /// What no module may find.
-const PRIVATE: [&str; 6] = ["NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID"];
+const PRIVATE: [&str; 16] = [
+    "CREDENTIALS_DIRECTORY",
+    "FDSTORE",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "MANAGERPID",
+    "MANAGERPIDFDID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    "NOTIFY_SOCKET",
+    "SYSTEMD_EXEC_PID",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+/// Those of them that mean nothing to the daemon itself, so that any value will do.
+const MEANINGLESS: [&str; 8] = [
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LISTEN_PIDFDID",
+    "MANAGERPID",
+    "MANAGERPIDFDID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    "SYSTEMD_EXEC_PID",
+];
 
 fn start(manager: &Manager, program: Program, world: &World) -> Daemon {
     let listener = TcpListener::bind(("127.0.0.1", program.port(world))).unwrap();
     let mut command = manager.command(program, world, vec![unnamed(listener)]);
-    let daemon = Daemon::start(command.env("WATCHDOG_USEC", "1000000"), 0);
+    command.env("WATCHDOG_USEC", "1000000").env("CREDENTIALS_DIRECTORY", world.folder.path());
+    let daemon = Daemon::start(command.envs(MEANINGLESS.map(|name| (name, "7"))), 0);
     manager.until("READY=1");
     // It is there for the daemon, so that it is its doing where modules do not find it.
     let variables = variables(i32::try_from(daemon.pid()).unwrap());
@@ -61,7 +90,9 @@ fn nor_do_the_services_of_an_application() {
         settings["ports"]["volume"] = json!(crate::common::free_port());
     });
     let manager = Manager::new();
-    let _daemon = start(&manager, Program::Run, &world);
+    let daemon = start(&manager, Program::Run, &world);
+    // It is called by its name, being no module.
+    daemon.wait_for_log("volume: launched as process ");
     let mark = world.settings.display().to_string();
     let mut found = Vec::new();
     eventually("it runs", || {

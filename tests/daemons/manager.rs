@@ -53,7 +53,7 @@ impl Program {
         match self {
             Self::Queue | Self::Run => "{\"cmd\": \"queue\"}\n",
             Self::Pool => "{\"cmd\": \"pool\"}\n",
-            Self::Gateway => "GET /settings.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            Self::Gateway => "GET /settings.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         }
     }
 

@@ -12,14 +12,13 @@ fn signs_of_life_come_at_half_the_interval() {
     for program in PROGRAMS {
         let (world, manager) = (World::new(), Manager::new());
         let mut command = manager.command(program, &world, Vec::new());
-        let _daemon = Daemon::start(command.env("WATCHDOG_USEC", "200000"), 0);
-        manager.until("WATCHDOG=1");
         let begun = Instant::now();
-        for _ in 0..5 {
+        let _daemon = Daemon::start(command.env("WATCHDOG_USEC", "200000"), 0);
+        for _ in 0..11 {
             manager.until("WATCHDOG=1");
         }
-        // No more often, but for the grain of the timer.
-        assert!(begun.elapsed() > Duration::from_millis(5 * 100 - 25), "{program:?}: {:?}", begun.elapsed());
+        // No more often, but for the grain of the timer: however late a sign is read, it was not given before its time.
+        assert!(begun.elapsed() > Duration::from_millis(10 * 100 - 25), "{program:?}: {:?}", begun.elapsed());
     }
 }
 

@@ -49,7 +49,7 @@ async fn clients_that_do_not_read_are_let_go() {
         Configuration { idle_timeout: SHORT, static_path: Some(directory.path().into()), ..Configuration::default() };
     let rig = Rig::start(Configuration { max_connections: 1, ..configuration }).await;
     let mut http = rig.connect().await;
-    http.send("GET /static/big HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    http.send("GET /static/big HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     // The only place is free again when the gateway has let go.
     within(async { while rig.connect().await.get("/settings.json").await.status != 200 {} }).await;
 }
@@ -82,7 +82,8 @@ async fn pipelined_requests_are_answered_in_order() {
     let slow = Service::start().await;
     let rig = Rig::start(services([("slow", slow.endpoint())])).await;
     let mut http = rig.connect().await;
-    http.send(format!("{}GET /settings.json HTTP/1.1\r\nHost: x\r\n\r\n{}", post("/slow", "[1]"), post("/slow", "[2]"))).await;
+    http.send(format!("{}GET /settings.json HTTP/1.1\r\nHost: localhost\r\n\r\n{}", post("/slow", "[1]"), post("/slow", "[2]")))
+        .await;
     let (mut peer, _) = slow.line().await;
     peer.send("\"first\"").await;
     assert_eq!(http.reply().await.text(), "\"first\"");

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
+use shmooze::access::{HostRule, Hosts};
 use shmooze::gateway::Configuration;
 
 use super::rig::{Rig, services};
@@ -189,6 +190,8 @@ async fn the_recording() {
     let configuration = |endpoint| Configuration {
         public: PUBLIC.into(),
         static_path: Some(public.clone()),
+        // By this name it was asked where the requests were written by hand.
+        hosts: Hosts::new(&[HostRule::Name("x".to_owned())]),
         ..services([("queue", service.endpoint()), ("pool", service.endpoint()), ("fake", endpoint)])
     };
     let rig = Rig::start(configuration(service.endpoint())).await;

@@ -71,7 +71,7 @@ impl Http {
     }
 
     pub async fn get(&mut self, path: &str) -> Reply {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
         self.reply().await
     }
 
@@ -116,7 +116,7 @@ pub fn post(path: &str, body: &str) -> String {
 }
 
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
-    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n");
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
     for (name, value) in headers {
         write!(request, "{name}: {value}\r\n").unwrap();
     }

@@ -81,7 +81,7 @@ async fn only_json_is_taken() {
             assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
         }
     }
-    http.send("POST /fake HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}").await;
+    http.send("POST /fake HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}").await;
     assert_eq!(http.reply().await.status, 415);
     assert_eq!(fake.take_lines().len(), 3);
 }
@@ -96,7 +96,7 @@ async fn what_is_not_json_never_reaches_the_service() {
         assert_eq!(reply.status, 400, "{body}");
         assert!(reply.error().contains("not JSON"), "{body}");
     }
-    http.send(b"POST /fake HTTP/1.1\r\nHost: x\r\nContent-Type: text/json\r\nContent-Length: 3\r\n\r\n\"\xff\"").await;
+    http.send(b"POST /fake HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/json\r\nContent-Length: 3\r\n\r\n\"\xff\"").await;
     assert_eq!(http.reply().await.status, 400);
     assert_eq!(fake.take_lines(), [""; 0]);
     assert_eq!(http.post("/fake", "{}").await.status, 200);
@@ -107,13 +107,15 @@ async fn bodies_in_chunks_and_with_expect() {
     let fake = Answering::with(DONE).await;
     let rig = Rig::start(services([("fake", fake.endpoint())])).await;
     let mut http = rig.connect().await;
-    http.send("POST /fake HTTP/1.1\r\nHost: x\r\nContent-Type: text/json\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    http.send("POST /fake HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/json\r\nTransfer-Encoding: chunked\r\n\r\n").await;
     http.send("3\r\n{\"a\r\n").await;
     http.send("4;x=y\r\n\": 5\r\n").await;
     http.send("1\r\n}\r\n0\r\n\r\n").await;
     assert_eq!(http.reply().await.text(), DONE);
-    http.send("POST /fake HTTP/1.1\r\nHost: x\r\nContent-Type: text/json\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
-        .await;
+    http.send(
+        "POST /fake HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/json\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+    )
+    .await;
     assert_eq!(http.reply().await.status, 100);
     http.send("[]").await;
     assert_eq!(http.reply().await.text(), DONE);
@@ -125,7 +127,7 @@ async fn a_body_that_does_not_come_whole() {
     let fake = Answering::with(DONE).await;
     let configuration = Configuration { idle_timeout: Duration::from_millis(50), ..services([("fake", fake.endpoint())]) };
     let rig = Rig::start(configuration).await;
-    let half = "POST /fake HTTP/1.1\r\nHost: x\r\nContent-Type: text/json\r\nContent-Length: 40\r\n\r\n{\"cmd\"";
+    let half = "POST /fake HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/json\r\nContent-Length: 40\r\n\r\n{\"cmd\"";
     let mut stalled = rig.connect().await;
     stalled.send(half).await;
     let reply = stalled.reply().await;
@@ -151,8 +153,7 @@ async fn bodies_over_the_limit() {
     assert_eq!(http.post("/fake", &body(1000)).await.status, 200);
 
     // Refused by its announcement: one who asks first sends nothing.
-    let head =
-        "POST /fake HTTP/1.1\r\nHost: x\r\nContent-Type: text/json\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n";
+    let head = "POST /fake HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/json\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n";
     http.send(head).await;
     let reply = http.reply().await;
     assert_eq!((reply.status, reply.error().as_str()), (413, "Body is longer than 1000 bytes."));
@@ -164,7 +165,7 @@ async fn bodies_over_the_limit() {
 
     // Found out while it comes.
     let mut http = rig.connect().await;
-    http.send("POST /fake HTTP/1.1\r\nHost: x\r\nContent-Type: text/json\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    http.send("POST /fake HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/json\r\nTransfer-Encoding: chunked\r\n\r\n").await;
     let chunk = format!("258\r\n{}\r\n", " ".repeat(0x258));
     http.send(&chunk).await;
     http.send(&chunk).await;

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use shmooze::scope::{Exit, Reached, ScopeError, Scopes as _, State};
-use shmooze::settings::{Amount, ScopeLimit};
+use shmooze::settings::{Amount, Permyriad, ScopeLimit};
 
 use crate::world::{World, alive, cgroup, ended, eventually};
 
@@ -79,11 +79,13 @@ async fn one_that_dies_while_its_scope_is_made_leaves_nothing() {
 async fn one_that_is_killed_while_its_scope_is_made_leaves_nothing() {
     let Some(world) = World::new("killed").await else { return };
     for _ in 0..5 {
+        // In which none waits, so that it is a new one.
+        let house = world.other_house();
         let spec = world.spec("exec sleep 1000");
         let uid = spec.uid;
         let children = || std::fs::read_to_string(format!("/proc/self/task/{}/children", nix::unistd::gettid())).unwrap();
         let before = children();
-        let launching = world.house.launch(spec);
+        let launching = house.launch(spec);
         let killing = async {
             let mut shim = None;
             eventually("the shim", || {
@@ -97,7 +99,7 @@ async fn one_that_is_killed_while_its_scope_is_made_leaves_nothing() {
         if let Ok(mut launched) = launched {
             launched.state.wait_for(State::is_gone).await.unwrap();
         }
-        eventually("forgotten", || world.house.watch(uid).is_none()).await;
+        eventually("forgotten", || house.watch(uid).is_none()).await;
     }
     world.nothing_is_left().await;
 }
@@ -143,6 +145,26 @@ async fn limits_are_set_and_changed() {
     assert_eq!(world.show(&module.unit, "MemoryMax"), "67108864");
     world.house.set_limits(module.uid, vec![ScopeLimit::TasksMax(Amount::Units(78))]).await.unwrap();
     assert_eq!(world.show(&module.unit, "TasksMax"), "78");
+    assert_eq!(world.show(&module.unit, "MemoryMax"), "infinity", "it is given no longer");
+    let all = [
+        ("MemoryHigh", "infinity", ScopeLimit::MemoryHigh(Amount::Units(1 << 28))),
+        ("MemorySwapMax", "infinity", ScopeLimit::MemorySwapMax(Amount::Units(0))),
+        ("CPUQuotaPerSecUSec", "infinity", ScopeLimit::CpuQuota(Permyriad(5000))),
+        ("CPUWeight", "[not set]", ScopeLimit::CpuWeight(50)),
+        ("IOWeight", "[not set]", ScopeLimit::IoWeight(50)),
+    ];
+    world.house.set_limits(module.uid, all.iter().map(|(_, _, limit)| *limit).collect()).await.unwrap();
+    for (name, unlimited, _) in &all {
+        assert_ne!(world.show(&module.unit, name), *unlimited, "{name}");
+    }
+    world.house.set_limits(module.uid, Vec::new()).await.unwrap();
+    for (name, unlimited, _) in &all {
+        assert_eq!(world.show(&module.unit, name), *unlimited, "{name}");
+    }
+    // As one has it that was never limited.
+    let other = world.launch(world.spec("exec sleep 1000")).await;
+    assert_eq!(world.show(&module.unit, "TasksMax"), world.show(&other.unit, "TasksMax"));
+    world.stop(&other).await;
     let error = world.house.set_limits(module.uid, vec![ScopeLimit::RuntimeMax(None)]).await.unwrap_err();
     assert!(matches!(error, ScopeError::Unsupported(_)), "{error}");
     world.stop(&module).await;

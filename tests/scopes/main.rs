@@ -14,4 +14,5 @@ mod limits;
 mod spare;
 mod system;
 mod trouble;
+mod warm;
 mod world;

@@ -15,13 +15,19 @@ use crate::world::{World, ended, eventually};
 async fn another_user() {
     let Some(world) = World::new("user").await else { return };
     let nobody = User::from_name("nobody").unwrap().unwrap();
-    let mut spec = world.spec("id -u >$dir/id; id -G >$dir/groups");
     let (uid, gid) = (nobody.uid.as_raw(), nobody.gid.as_raw());
-    spec.program.user = Some(shmooze::scope::User { name: "nobody".into(), uid, gid });
-    let mut module = world.launch(spec).await;
-    assert_eq!(module.gone(&world).await, ended(Exit::Status(0), Reached::Exit));
-    assert_eq!(std::fs::read_to_string(world.file("id")).unwrap().trim(), uid.to_string());
-    assert_eq!(std::fs::read_to_string(world.file("groups")).unwrap().trim(), gid.to_string());
+    // A process that is forked for it, and one that waited for whatever comes.
+    for waits in [false, true] {
+        eventually("one waits", || !waits || world.house.warm() == 1).await;
+        let mut spec = world.spec("id -u >$dir/id; id -G >$dir/groups");
+        spec.program.user = Some(shmooze::scope::User { name: "nobody".into(), uid, gid });
+        let mut module = world.launch(spec).await;
+        assert_eq!(module.gone(&world).await, ended(Exit::Status(0), Reached::Exit));
+        for (name, id) in [("id", uid), ("groups", gid)] {
+            assert_eq!(std::fs::read_to_string(world.file(name)).unwrap().trim(), id.to_string());
+            std::fs::remove_file(world.file(name)).unwrap();
+        }
+    }
 }
 
 #[tokio::test]

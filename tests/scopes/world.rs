@@ -82,6 +82,11 @@ impl World {
         let path = self.directory.path().join("shim");
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        self.house_with_shim_at(path)
+    }
+
+    /// A house whose shim is this program.
+    pub fn house_with_shim_at(&self, path: PathBuf) -> Systemd {
         Self::house_of(self.root, path)
     }
 
@@ -99,6 +104,7 @@ impl World {
             uid,
             service: self.service.clone(),
             type_name: "clock".to_owned(),
+            is_app: false,
             program: Program { command: vec!["/bin/sh".into(), "-c".into(), script], environment, ..Program::default() },
             terminate: TERMINATE,
             limits: Vec::new(),

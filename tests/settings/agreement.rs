@@ -40,6 +40,14 @@ const CASES: &[(&str, &str, Verdict)] = &[
     ("/gateway/max_body_bytes", "1024", Good), ("/gateway/max_body_bytes", "0", Bad), ("/gateway/max_connections", "0", Bad),
     ("/gateway/max_connections", "1000000", Good), ("/gateway/max_connections", "1000001", Bad),
     ("/gateway/service_timeout", "1", Good), ("/gateway/idle_timeout", "0", Bad), ("/gateway/header_timeout", "86400001", Bad),
+    ("/gateway/hosts", "[]", Good), ("/gateway/hosts", "\"a\"", Bad), ("/gateway/hosts", r#"["*", "a_b-c", ".A.b."]"#, Good),
+    ("/gateway/hosts", "[\"127.0.0.1\"]", Good), ("/gateway/hosts", "[\"[::1]\"]", Bad), ("/gateway/hosts", "[\"\"]", Bad),
+    ("/gateway/hosts", "[\"*.a\"]", Bad), ("/gateway/hosts", "[\"a:80\"]", Bad), ("/gateway/hosts", "[\"a\\n\"]", Bad),
+    ("/gateway/hosts", "[\"é\"]", Bad), ("/gateway/hosts", "[null]", Bad), ("/gateway/origins", "{}", Bad),
+    ("/gateway/origins", r#"["http://a", "HTTPS://[::1]:65535", "app://-", "http://a.b.:080"]"#, Good),
+    ("/gateway/origins", "[\"http://a/\"]", Bad), ("/gateway/origins", "[\"http://a:\"]", Bad), ("/gateway/origins", "[\"a\"]", Bad),
+    ("/gateway/origins", "[\"http://a:65536\"]", Bad), ("/gateway/origins", "[\"http://[::g]\"]", Bad), ("/gateway/origins", "[\"*\"]", Bad),
+    ("/gateway/origins", "[\"http://[1]\"]", Beyond), ("/gateway/origins", "[5]", Bad),
     ("/services", "{}", Good), ("/services", "[]", Bad), ("/services/queue", "null", Bad), ("/services/queue", "{}", Bad),
     ("/services/nlp", r#"{"kind": "queue"}"#, Good), ("/services/other", r#"{"kind": "queue"}"#, Beyond),
     ("/services/gateway", r#"{"kind": "queue"}"#, Bad), ("/services/launcher", r#"{"kind": "queue"}"#, Bad),
@@ -176,7 +184,7 @@ fn the_same_defaults() {
     let effective: Value = serde_json::from_str(&parse(text).unwrap().effective_json()).unwrap();
     for (of_schema, of_settings, number) in [
         ("/properties", "", 3),
-        ("/$defs/gateway/properties", "/gateway", 5),
+        ("/$defs/gateway/properties", "/gateway", 7),
         ("/$defs/module_type/properties", "/services/pool/modules/a", 1),
         ("/$defs/module_type/properties/timeouts/properties", "/services/pool/modules/a/timeouts", 4),
     ] {

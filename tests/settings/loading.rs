@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use shmooze::access::{HostRule, Origin};
 use shmooze::settings::{Amount, Gateway, Limit, OomPolicy, Permyriad, ProcessLimit, ScopeLimit, Service, Settings, Timeouts};
 
 use super::{FULL, parse};
@@ -23,15 +24,17 @@ fn everything_is_read() {
     gateway.address = "::1".parse().unwrap();
     gateway.service_timeout = Duration::from_secs(5);
     gateway.max_connections = 100;
+    gateway.hosts = vec![HostRule::Name("kiosk.example".to_owned()), HostRule::Below("lan".to_owned())];
+    gateway.origins = ["https://kiosk.example", "http://10.0.0.5:8080"].map(|text| Origin::parse(text).unwrap()).to_vec();
     assert_eq!(settings.gateway, gateway);
     assert_eq!(gateway.max_body_bytes, 1 << 20);
     let kinds: Vec<_> = settings.services.iter().map(|(name, service)| (name.as_str(), service.kind())).collect();
     assert_eq!(kinds, [("queue", "queue"), ("pool", "pool"), ("volume", "app")]);
-    assert_eq!(settings.values["cover_path"], "$UNSET/covers");
-    assert_eq!(settings.values["sizes_path"], serde_json::json!([1, 2]));
-    assert_eq!(settings.values["path_to_state"], "$STATE");
-    assert_eq!(settings.values["static_path"], "/srv/app/static");
-    assert_eq!(settings.values["volume"]["low"], 0.5);
+    assert_eq!(settings.values()["cover_path"], "$UNSET/covers");
+    assert_eq!(settings.values()["sizes_path"], serde_json::json!([1, 2]));
+    assert_eq!(settings.values()["path_to_state"], "$STATE");
+    assert_eq!(settings.values()["static_path"], "/srv/app/static");
+    assert_eq!(settings.values()["volume"]["low"], 0.5);
 }
 
 #[test]
@@ -100,7 +103,7 @@ fn effective_settings() {
     let text = settings.effective_json();
     assert_eq!(text, include_str!("full.effective.json").trim_end(), "\n\nfound:\n{text}\n");
     let again = parse(&text).unwrap();
-    assert_eq!((again.text(), &again.values), (&*text, &settings.values));
+    assert_eq!((again.text(), again.values()), (&*text, settings.values()));
     // All that is read of them, but for where it was written.
     let shown = |settings: &Settings| {
         let shown = format!("{settings:?}");
@@ -117,9 +120,9 @@ fn load_reads_the_file_and_the_environment() {
         .unwrap();
     let settings = Settings::load(Some(&file)).unwrap();
     assert_eq!(settings.file, file);
-    assert_eq!(settings.values["a_path"], folder.path().join("a").to_str().unwrap());
-    assert_eq!(settings.values["b_path"], file.to_str().unwrap());
-    assert_eq!(settings.values["path_path"], std::env::var("PATH").unwrap());
+    assert_eq!(settings.values()["a_path"], folder.path().join("a").to_str().unwrap());
+    assert_eq!(settings.values()["b_path"], file.to_str().unwrap());
+    assert_eq!(settings.values()["path_path"], std::env::var("PATH").unwrap());
 }
 
 #[test]
@@ -130,7 +133,7 @@ fn a_link_to_the_settings_file_is_not_followed() {
     std::fs::write(real.join("settings.json"), r#"{"a_path": "$SHMOOZE_SETTINGS_DIR"}"#).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
     let settings = Settings::load(Some(&link.join("settings.json"))).unwrap();
-    assert_eq!(settings.values["a_path"], link.to_str().unwrap());
+    assert_eq!(settings.values()["a_path"], link.to_str().unwrap());
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn load_in_a_child(folder: &Path, named: Option<&str>) -> String {
 #[ignore = "run by the next test, in a process of its own"]
 fn child() {
     match Settings::load(None) {
-        Ok(settings) => println!("loaded: {} {}", settings.file.display(), settings.values["a_path"]),
+        Ok(settings) => println!("loaded: {} {}", settings.file.display(), settings.values()["a_path"]),
         Err(error) => println!("loaded: {error}"),
     }
 }
@@ -182,4 +185,15 @@ fn the_environment_names_the_file() {
         assert_eq!(load_in_a_child(&here, None), missing);
         assert_eq!(load_in_a_child(&here, Some("")), missing);
     }
+}
+
+/// A module type is looked into by itself; what is wrong with the JSON in it is told as anywhere in the file.
+#[test]
+fn half_a_character_in_a_module_type() {
+    let text = "{\"ports\": {\"queue\": 0},\n\"services\": {\"queue\": {\"kind\": \"queue\", \"modules\": {\n  \"x\": {\"process\": [\"\\ud800\"]}}}}}";
+    let error = Settings::parse(text, Path::new("x.json")).unwrap_err();
+    let expected = serde_json::from_str::<serde_json::Value>(text).unwrap_err();
+    let place = format!("line {}, column {}", expected.line(), expected.column());
+    assert_eq!(error.problems.len(), 1, "{error}");
+    assert!(error.to_string().starts_with(&format!("x.json: is not JSON at {place}: ")) && expected.line() == 3, "{error}");
 }

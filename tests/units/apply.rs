@@ -72,10 +72,6 @@ pub fn boot(machine: &Machine) {
         assert_eq!(property(machine, &format!("shmooze-{unit}"), "LoadState"), "loaded", "{unit}");
     }
     assert_eq!(property(machine, "shmooze-stays", "TasksMax"), "5");
-    let verify =
-        "systemd-analyze verify --man=no /run/systemd/generator/shmooze*.{socket,service} /usr/lib/systemd/system/shmooze*";
-    let verified = machine.shell(verify);
-    assert_eq!((verified.status, verified.text(), verified.errors()), (0, String::new(), String::new()));
     let reload = if machine.systemd_version() < 253 { "notify" } else { "notify-reload" };
     for service in ["queue", "pool", "gateway", "launcher"] {
         assert_eq!(property(machine, &format!("shmooze-{service}"), "Type"), reload, "{service}");

@@ -33,7 +33,7 @@ pub fn scope(machine: &Machine) {
     machine.run(&["systemctl", "start", "shmooze.target"]).success();
     let uid = add(machine, "queue", "says");
     let unit = format!("shmooze-queue-says-{uid}.scope");
-    assert_eq!(scopes(machine), [unit.clone()]);
+    assert_eq!(scopes(machine), std::slice::from_ref(&unit));
     assert_eq!(property(machine, &unit, "Slice"), "shmooze-queue.slice");
     assert_eq!(property(machine, &unit, "PartOf"), "shmooze-queue.service");
     assert!(property(machine, &unit, "Before").split(' ').any(|unit| unit == "shmooze-queue.service"));
@@ -166,6 +166,34 @@ pub fn reload(machine: &Machine) {
     machine.write("/etc/shmooze/settings.json", changed.to_string());
     assert_eq!(machine.run(&["systemctl", "reload", "shmooze-queue"]).status, 1);
     assert!(shmz(machine, &["--url", "tcp://127.0.0.1:9420", "--json", "queue"]).contains(&kept));
+}
+
+pub fn limits_of_a_reload(machine: &Machine) {
+    let limited = |limits: Value| {
+        let mut changed = settings();
+        changed["services"]["pool"]["modules"]["tiny"]["limits"] = limits;
+        machine.write("/etc/shmooze/settings.json", changed.to_string());
+    };
+    limited(json!({"MemoryMax": "512M", "TasksMax": 50, "CPUQuota": "50%", "IOWeight": 50, "RuntimeMaxSec": 3600, "Nice": 5}));
+    machine.run(&["systemctl", "start", "shmooze-pool.service"]).success();
+    let uid = add(machine, "pool", "tiny");
+    let unit = format!("shmooze-pool-tiny-{uid}.scope");
+    let names = ["MemoryMax", "TasksMax", "CPUQuotaPerSecUSec", "IOWeight", "RuntimeMaxUSec", "OOMPolicy"];
+    let shown = || names.map(|name| property(machine, &unit, name));
+    assert_eq!(shown(), ["536870912", "50", "500ms", "50", "1h", "kill"]);
+    limited(json!({"MemoryMax": "256M", "RuntimeMaxSec": 1800}));
+    machine.run(&["systemctl", "reload", "shmooze-pool"]).success();
+    eventually("the new one is in force", || shown()[0] == "268435456");
+    let default = machine.run(&["systemctl", "show", "-p", "DefaultTasksMax", "--value"]).text();
+    assert_eq!(shown()[1..], [&default, "infinity", "[not set]", "1h", "kill"]);
+    // What stays is said.
+    let log = || machine.journal(&["-u", "shmooze-pool", "-o", "cat"]);
+    let said = "pool: modules of type tiny that live keep their Nice, RuntimeMaxSec until they end";
+    eventually(said, || log().contains(said));
+    limited(json!({}));
+    machine.run(&["systemctl", "reload", "shmooze-pool"]).success();
+    eventually("none is left", || shown()[0] == "infinity");
+    assert!(shmz(machine, &["--service", "pool", "--json", "pool"]).contains(&uid), "it goes on");
 }
 
 pub fn strangers(machine: &Machine) {

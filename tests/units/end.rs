@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shmooze_test_machine::Machine;
 
-use super::host::{add, ending, eventually, is_active, scopes, shmz};
+use super::host::{add, ending, eventually, is_active, scopes, settings, shmz};
 
 pub fn history(machine: &Machine) {
     machine.run(&["systemctl", "start", "shmooze.target"]).success();
@@ -79,4 +79,19 @@ pub fn stop(machine: &Machine) {
     machine.run(&["systemctl", "stop", "shmooze.slice", "shmooze.target"]).success();
     assert_eq!(scopes(machine), [] as [&str; 0]);
     assert!(!is_active(machine, "shmooze-launcher.service"));
+}
+
+pub fn lifetime(machine: &Machine) {
+    let mut limited = settings();
+    limited["services"]["pool"]["modules"]["tiny"]["limits"] = json!({"RuntimeMaxSec": "1s"});
+    machine.write("/etc/shmooze/settings.json", limited.to_string());
+    machine.run(&["systemctl", "start", "shmooze.target"]).success();
+    let uid = add(machine, "pool", "tiny");
+    let life = ending(machine, "pool", &uid);
+    assert_eq!(
+        (&life["exceeded"], &life["reached"], &life["cause"]),
+        (&json!("time"), &json!("terminate"), &json!("stream_lost"))
+    );
+    assert_eq!(life["text"], "lost a stream, ended by SIGTERM, lived as long as it may, SIGTERM");
+    assert_eq!(shmz(machine, &["--service", "pool", "--json", "pool"]), "[]");
 }

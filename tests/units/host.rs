@@ -10,26 +10,36 @@ const PROGRAMS: [&str; 6] =
 
 /// Puts programs, units, users and settings in their places.
 pub fn install(machine: &Machine) {
+    put(machine, &PROGRAMS, &["system", "user"]);
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
+    machine.copy_in(units.join("shmooze.catalog"), "/usr/lib/systemd/catalog/shmooze.catalog");
+    machine.run(&["journalctl", "--update-catalog"]).success();
+}
+
+/// The same without gateway, catalog and what is for the managers of users: an emulated machine takes seconds for each.
+pub fn install_brokers(machine: &Machine) {
+    let brokers: Vec<&str> = PROGRAMS.into_iter().filter(|name| *name != "shmooze-gateway").collect();
+    put(machine, &brokers, &["system"]);
+}
+
+fn put(machine: &Machine, programs: &[&str], managers: &[&str]) {
     let own = std::env::current_exe().unwrap();
     let target = own.ancestors().nth(2).unwrap();
-    for name in PROGRAMS {
+    for name in programs {
         machine.copy_program(target.join(name), &format!("/usr/libexec/shmooze/{name}"));
     }
     machine.copy_program(target.join("shmz"), "/usr/local/bin/shmz");
     machine.copy_program(target.join("examples/tiny"), "/usr/local/bin/tiny");
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
-    machine.copy_in(units.join("system"), "/usr/lib/systemd/system");
-    machine.copy_in(units.join("user"), "/usr/lib/systemd/user");
-    for manager in ["system", "user"] {
-        let generators = format!("/usr/lib/systemd/{manager}-generators");
-        machine.copy_program(target.join("shmooze-generator"), &format!("{generators}/shmooze-generator"));
+    for manager in managers {
+        machine.copy_in(units.join(manager), &format!("/usr/lib/systemd/{manager}"));
     }
     machine.copy_in(units.join("shmooze.sysusers"), "/usr/lib/sysusers.d/shmooze.conf");
     machine.write("/etc/shmooze/settings.json", settings().to_string());
-    machine.copy_in(units.join("shmooze.catalog"), "/usr/lib/systemd/catalog/shmooze.catalog");
-    machine.run(&["systemd-sysusers"]).success();
-    machine.run(&["journalctl", "--update-catalog"]).success();
-    machine.run(&["systemctl", "daemon-reload"]).success();
+    let generators = managers.iter().map(|manager| format!("/usr/lib/systemd/{manager}-generators/"));
+    let copies: Vec<String> =
+        generators.map(|folder| format!("mkdir -p {folder} && cp /usr/libexec/shmooze/shmooze-generator {folder}")).collect();
+    machine.shell(&format!("{} && systemd-sysusers && systemctl daemon-reload", copies.join(" && "))).success();
 }
 
 /// Module types: each a line of shell around the smallest module.

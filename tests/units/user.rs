@@ -30,3 +30,21 @@ pub fn family(machine: &Machine) {
     alice(&["systemctl", "--user", "stop", "alone.service"]).success();
     assert_eq!(scopes(), "");
 }
+
+pub fn given_up(machine: &Machine) {
+    let alice = |words: &[&str]| machine.user_run("alice", words);
+    alice(&["systemctl", "--user", "start", "shmooze.target"]).success();
+    let (own, other) = ("stubborn", "tiny");
+    let uid = alice(&["shmz", "add", own]).success().text();
+    let other = alice(&["shmz", "--service", "pool", "add", other]).success().text();
+    alice(&["systemctl", "--user", "freeze", &format!("shmooze-queue-{own}-{uid}.scope")]).success();
+    let scopes =
+        || alice(&["systemctl", "--user", "list-units", "--all", "--plain", "--no-legend", "shmooze-*.scope"]).success().text();
+    assert_eq!(scopes().lines().count(), 2, "{}", scopes());
+    machine.write("/etc/systemd/user/shmooze-queue.service.d/never.conf", "[Service]\nExecStartPre=false\n");
+    alice(&["systemctl", "--user", "daemon-reload"]).success();
+    alice(&["systemctl", "--user", "kill", "-s", "KILL", "shmooze-queue"]).success();
+    eventually("its modules are ended", || scopes().lines().count() == 1);
+    assert!(scopes().contains(&other), "{}", scopes());
+    assert_eq!(alice(&["systemctl", "--user", "is-failed", "shmooze-queue.service"]).text(), "failed");
+}

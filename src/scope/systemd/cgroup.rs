@@ -172,11 +172,6 @@ fn started(pid: u32) -> Option<u64> {
     Stat::of(pid).filter(|stat| !stat.is_zombie())?.field(22)
 }
 
-/// Whether a process lives and nobody has stopped it or traces it.
-pub(super) fn runs(pid: u32) -> bool {
-    Stat::of(pid).is_some_and(|stat| !stat.is_zombie() && !stat.is_stopped())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,6 +244,5 @@ mod tests {
     fn start_times_grow() {
         assert!(started(1) < started(std::process::id()));
         assert_eq!(started(u32::MAX), None);
-        assert!(runs(std::process::id()) && !runs(u32::MAX));
     }
 }

@@ -33,6 +33,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// The object of a manager itself.
+const MANAGER: &str = "/org/freedesktop/systemd1";
+
 /// Which manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
@@ -215,6 +218,12 @@ impl Bus {
             properties.get("org.freedesktop.systemd1.Manager", "Version").await
         });
         Ok(version.await?.downcast_ref::<&str>().unwrap_or_default().to_owned())
+    }
+
+    /// How many tasks a scope may have whose `TasksMax` nobody has set.
+    pub(super) async fn default_tasks(&self) -> Result<u64, Trouble> {
+        let tasks = self.property(MANAGER, "org.freedesktop.systemd1.Manager", "DefaultTasksMax").await?;
+        Ok(tasks.downcast_ref::<u64>().unwrap_or(u64::MAX))
     }
 
     async fn manager(&self) -> Result<ManagerProxy<'static>, Trouble> {

@@ -37,8 +37,8 @@ const RELEASE_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) struct Ready {
     pub(super) held: Held,
     pub(super) cgroup: Cgroup,
-    /// What the program must find in [`JOURNAL_STREAM`].
-    stream: Option<String>,
+    /// Where the program prints.
+    output: Option<journal::Stream>,
 }
 
 /// Tells a program that its output is a stream of the journal (`systemd.exec(5)`).
@@ -84,7 +84,7 @@ pub(super) async fn live(house: Arc<House>, mut order: Order) {
     let mut ear = house.bus.ears.listen(&order.place.unit);
     let kind = Kind::of(&order.spec);
     let description = properties::description(&kind, order.place.uid);
-    match hold(&house, &kind, &order.place, &description, &mut ear).await {
+    match hold(&house, Shim::Warm, &kind, &order.place, &description, &mut ear).await {
         Ok(mut ready) => {
             let released = release(&mut ready, &mut order.spec, &order.place.unit).await;
             go_on(house, kind, ready, ear, order, released.map_err(ScopeError::from)).await;
@@ -129,17 +129,31 @@ pub(super) async fn clear_away(house: Arc<House>, not_made: NotMade, place: Plac
     }
 }
 
+/// Which child a scope is made around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shim {
+    /// One that waits already, where there is one.
+    Warm,
+    /// A new one: somebody who is in more of a hurry may want the others.
+    New,
+}
+
 /// Makes a scope with a child that waits in it.
-pub(super) async fn hold(house: &House, kind: &Kind, place: &Place, description: &str, ear: &mut Ear) -> Result<Ready, NotMade> {
+pub(super) async fn hold(
+    house: &House,
+    shim: Shim,
+    kind: &Kind,
+    place: &Place,
+    description: &str,
+    ear: &mut Ear,
+) -> Result<Ready, NotMade> {
     // The manager does one thing at a time: more at once take longer each and make nothing faster.
     let _permit = house.starts.acquire().await;
-    let stream = journal::open(&kind.type_name, &place.unit).await;
-    let (output, stream) = stream.map_or((None, None), |it| (Some(it.output), Some(it.name)));
-    let mut held = Held::spawn(&house.shim, output).map_err(|error| NotMade {
-        error: ScopeError::System(error.to_string()),
-        held: None,
-        made: false,
-    })?;
+    let held = match shim {
+        Shim::Warm => house.warm.take().await,
+        Shim::New => house.warm.fork(),
+    };
+    let mut held = held.map_err(|error| NotMade { error: ScopeError::System(error.to_string()), held: None, made: false })?;
     let mut made = true;
     let begun = async {
         if let Err((error, maybe)) = make(house, kind, place, description, held.pid).await {
@@ -148,10 +162,11 @@ pub(super) async fn hold(house: &House, kind: &Kind, place: &Place, description:
         }
         started(house, place, held.pid, ear).await?;
         waits(&mut held, &place.unit)
-    }
-    .await;
+    };
+    // While the manager is at work.
+    let (begun, output) = tokio::join!(begun, journal::open(&kind.type_name, &place.unit));
     match begun {
-        Ok(cgroup) => Ok(Ready { held, cgroup, stream }),
+        Ok(cgroup) => Ok(Ready { held, cgroup, output }),
         Err(error) => Err(NotMade { error, held: Some(held), made }),
     }
 }
@@ -171,12 +186,15 @@ pub(super) fn waits(held: &mut Held, unit: &str) -> Result<Cgroup, ScopeError> {
 
 /// Lets the child become the module's program; answers when it has.
 pub(super) async fn release(ready: &mut Ready, spec: &mut Spec, unit: &str) -> Result<(), NotReleased> {
-    if let Some(stream) = &ready.stream {
+    // Not kept for as long as the module lives.
+    let output = ready.output.take();
+    if let Some(stream) = &output {
         spec.program.environment.retain(|(name, _)| name != JOURNAL_STREAM);
-        spec.program.environment.push((JOURNAL_STREAM.to_owned(), stream.clone()));
+        spec.program.environment.push((JOURNAL_STREAM.to_owned(), stream.name.clone()));
     }
-    spec.witness().launched(ready.held.pid, Some(unit));
-    match timeout(RELEASE_DEADLINE, ready.held.release(&spec.program)).await {
+    let output = output.as_ref().map(|stream| stream.output.as_fd());
+    spec.tell_launched(ready.held.pid, Some(unit));
+    match timeout(RELEASE_DEADLINE, ready.held.release(&spec.program, output)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error @ ScopeError::Execute { .. })) => Err(NotReleased::Failed(error)),
         Ok(Err(error)) => Err(NotReleased::NotTaken(error)),

@@ -41,6 +41,7 @@ use self::launch::Order;
 use self::properties::Takes;
 use self::register::Register;
 use self::spare::Spares;
+use super::warm::Warm;
 use super::{BoxFuture, Launched, Listed, ScopeError, Scopes, Spec, State};
 use crate::protocol::Uid;
 use crate::settings::ScopeLimit;
@@ -57,7 +58,7 @@ pub struct Systemd {
     _owner: Arc<Owner>,
 }
 
-/// With the last of it the spares are given up. What was launched is kept until its end all the same.
+/// With the last of it all that waits for modules is given up. What was launched is kept until its end all the same.
 #[derive(Debug)]
 struct Owner {
     house: Arc<House>,
@@ -66,13 +67,14 @@ struct Owner {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.house.spares.close();
+        self.house.warm.close();
     }
 }
 
 /// What every task of the house shares.
 #[derive(Debug)]
 struct House {
-    shim: PathBuf,
+    warm: Arc<Warm>,
     bus: Bus,
     takes: Takes,
     starts: Semaphore,
@@ -97,7 +99,8 @@ impl Systemd {
     fn new(shim: PathBuf, which: Which) -> Self {
         let (bus, takes, starts) = (Bus::new(which), Takes::default(), Semaphore::new(STARTS));
         let (register, spares) = (Arc::default(), Spares::default());
-        let house = Arc::new(House { shim, bus, takes, starts, register, spares });
+        let warm = Warm::new(shim);
+        let house = Arc::new(House { warm, bus, takes, starts, register, spares });
         Self { _owner: Arc::new(Owner { house: Arc::clone(&house) }), house }
     }
 
@@ -122,6 +125,12 @@ impl Systemd {
     #[must_use]
     pub fn spares(&self) -> usize {
         self.house.spares.parked()
+    }
+
+    /// How many processes wait to become modules, without a scope.
+    #[must_use]
+    pub fn warm(&self) -> usize {
+        self.house.warm.waiting()
     }
 
     /// The entry of a scope, whoever launched it.
@@ -224,9 +233,10 @@ impl Scopes for Systemd {
             if !limits.iter().all(ScopeLimit::can_be_changed) {
                 return Err(ScopeError::Unsupported("RuntimeMaxSec and OOMPolicy cannot be changed while a module runs".into()));
             }
+            let tasks = self.house.bus.default_tasks().await?;
             let limits = &limits;
             self.about(uid, Repeat::Always, |manager, unit| async move {
-                let properties: Vec<_> = properties::limits(limits).collect();
+                let properties: Vec<_> = properties::limits(limits).chain(properties::lifted(limits, tasks)).collect();
                 manager.set_unit_properties(&unit, true, &properties).await
             })
             .await

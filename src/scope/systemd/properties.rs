@@ -9,7 +9,7 @@ use zbus::{Fd, Variant};
 use super::super::Spec;
 use super::manager::Property;
 use crate::protocol::Uid;
-use crate::settings::{PropertyValue, ScopeLimit};
+use crate::settings::{INFINITY, PropertyValue, ScopeLimit};
 
 const PID_FDS: &str = "PIDFDs";
 const OOM_POLICY: &str = "OOMPolicy";
@@ -51,6 +51,7 @@ impl Takes {
 pub(super) struct Kind {
     pub(super) service: String,
     pub(super) type_name: String,
+    pub(super) is_app: bool,
     pub(super) terminate: Duration,
     pub(super) limits: Vec<ScopeLimit>,
     pub(super) part_of: Option<String>,
@@ -62,6 +63,7 @@ impl Kind {
         Self {
             service: spec.service.clone(),
             type_name: spec.type_name.clone(),
+            is_app: spec.is_app,
             terminate: spec.terminate,
             limits: spec.limits.clone(),
             part_of: spec.part_of.clone(),
@@ -119,8 +121,31 @@ pub(super) fn limits(limits: &[ScopeLimit]) -> impl Iterator<Item = Property<'_>
     })
 }
 
+/// The properties that lift what can be limited while a scope runs and `limits` do not limit: their values where nobody has set
+/// any (`systemd.resource-control(5)`). `tasks` is that of `TasksMax`, which the manager chooses.
+pub(super) fn lifted(limits: &[ScopeLimit], tasks: u64) -> impl Iterator<Item = Property<'_>> {
+    // A weight that is none.
+    const UNSET: u64 = u64::MAX;
+    let defaults = [
+        ("MemoryMax", INFINITY),
+        ("MemoryHigh", INFINITY),
+        ("MemorySwapMax", INFINITY),
+        ("TasksMax", tasks),
+        ("CPUQuotaPerSecUSec", INFINITY),
+        ("CPUWeight", UNSET),
+        ("IOWeight", UNSET),
+    ];
+    // A share is the same limit under another name.
+    let limited = |name: &str| limits.iter().any(|limit| limit.property().0.trim_end_matches("Scale") == name);
+    let lifted: Vec<_> = defaults.into_iter().filter(|(name, _)| !limited(name)).collect();
+    lifted.into_iter().map(|(name, value)| (name, Variant::U64(value)))
+}
+
 /// What the scope of a module is called by people.
 pub(super) fn description(kind: &Kind, uid: Uid) -> String {
+    if kind.is_app {
+        return format!("shmooze program {}", kind.service);
+    }
     format!("shmooze module {} {uid} of {}", kind.type_name, kind.service)
 }
 
@@ -132,7 +157,7 @@ pub(super) fn spare_description(kind: &Kind) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Amount, OomPolicy, Permyriad};
+    use crate::settings::{Amount, Limit, OomPolicy, Permyriad};
     use std::os::fd::AsFd as _;
 
     const UID: &str = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed";
@@ -141,6 +166,7 @@ mod tests {
         Kind {
             service: "queue".into(),
             type_name: "clock".into(),
+            is_app: false,
             terminate: Duration::from_millis(1500),
             limits: Vec::new(),
             part_of: None,
@@ -213,10 +239,28 @@ mod tests {
         assert_eq!(shown(&kind, &takes)[5..], expected);
     }
 
+    /// Each limit that can be changed is lifted where it is not given: none can be forgotten here.
+    #[test]
+    fn what_is_not_limited_is_lifted() {
+        let names = |limits: &[ScopeLimit]| -> Vec<String> { lifted(limits, 77).map(|(name, _)| name.to_owned()).collect() };
+        let all = names(&[]);
+        for name in Limit::names() {
+            let value = ["10%", "10"].into_iter().find_map(|text| Limit::parse(name, &text.into()).ok());
+            let Some(Limit::Scope(limit)) = value.filter(Limit::can_be_changed) else { continue };
+            let own = limit.property().0.trim_end_matches("Scale");
+            let others: Vec<String> = all.iter().filter(|name| *name != own).cloned().collect();
+            assert_eq!((names(&[limit]), others.len()), (others, all.len() - 1), "{name}");
+        }
+        let tasks = lifted(&[], 77).find(|(name, _)| *name == "TasksMax").unwrap();
+        assert_eq!(format!("{}", tasks.1), "uint64 77");
+    }
+
     #[test]
     fn descriptions_read_well() {
         assert_eq!(description(&kind(), UID.parse().unwrap()), format!("shmooze module clock {UID} of queue"));
         assert_eq!(spare_description(&kind()), "shmooze spare for clock of queue");
+        let program = Kind { is_app: true, service: "volume".into(), type_name: "volume".into(), ..kind() };
+        assert_eq!(description(&program, UID.parse().unwrap()), "shmooze program volume");
     }
 
     #[test]

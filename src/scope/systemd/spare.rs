@@ -23,13 +23,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::super::process::runs;
 use super::super::{ScopeError, Spec};
 use super::House;
-use super::cgroup::runs;
 use super::connection::Repeat;
 use super::jobs::Ear;
 use super::keeper::{Keeper, Main};
-use super::launch::{NotReleased, Order, Ready, clear_away, go_on, hold, live, release, waits};
+use super::launch::{NotReleased, Order, Ready, Shim, clear_away, go_on, hold, live, release, waits};
 use super::properties::{DESCRIPTION, Kind, description, spare_description};
 use super::register::Place;
 use super::stock::{Next, Stock};
@@ -161,7 +161,7 @@ struct Spare {
 async fn make(house: &Arc<House>, kind: &Kind) -> Result<(), ScopeError> {
     let place = house.register.enter_spare(&kind.service, &kind.type_name);
     let mut ear = house.bus.ears.listen(&place.unit);
-    let ready = match hold(house, kind, &place, &spare_description(kind), &mut ear).await {
+    let ready = match hold(house, Shim::New, kind, &place, &spare_description(kind), &mut ear).await {
         Ok(ready) => ready,
         Err(not_made) => {
             let error = not_made.error.clone();

@@ -188,6 +188,7 @@ mod tests {
         Kind {
             service: "queue".into(),
             type_name: type_name.into(),
+            is_app: false,
             terminate: Duration::from_secs(5),
             limits: Vec::new(),
             part_of: None,

@@ -153,6 +153,15 @@ impl Limit {
         matches!(self, Self::Scope(_))
     }
 
+    /// Whether it can be set for a program that runs already. What a process carries itself is its own from then on.
+    #[must_use]
+    pub const fn can_be_changed(&self) -> bool {
+        match self {
+            Self::Scope(limit) => limit.can_be_changed(),
+            Self::Process(_) => false,
+        }
+    }
+
     /// The value in the plainest form that [`Limit::parse`] reads as the same limit.
     #[must_use]
     pub fn to_json(&self) -> Value {

@@ -1,0 +1,34 @@
+//! Who may ask the gateway for what: hosts, origins, tokens and their levels. Pure: texts go in, verdicts come out.
+//!
+//! ```text
+//!   Host ──────────────▶ Hosts ──────▶ a name of ours?               no: no page of a foreign name gets in (DNS rebinding)
+//!   Origin, Sec-Fetch ─▶ check_sender ▶ our page, no page, or listed? no: no page of another site gets in
+//!   Authorization ─────▶ Tokens ─────▶ Guard ──▶ Level               none: the token is not known at this endpoint
+//!   the body ──────────▶ judge ──────▶ Verdict: all of it, some of it, none of it
+//! ```
+//!
+//! What of it is configured stands in the settings (`gateway.hosts`, `gateway.origins`) and in a file of tokens, which
+//! `settings/` reads; `gateway/guard.rs` turns verdicts into answers. `docs/gateway.md` tells administrators all of it.
+//!
+//! **Invariant:** what cannot be understood is refused.
+
+mod host;
+mod judge;
+mod level;
+mod origin;
+mod token;
+
+pub use host::{Authority, Host, HostError, HostRule, Hosts, check_host};
+pub use judge::{Part, Refusal, Verdict, judge};
+pub use level::Level;
+pub use origin::{Origin, Sender, SenderError, check_sender};
+pub use token::{Grant, Guard, Token, Tokens};
+
+/// Most characters shown of what a client sent.
+const MAX_SHOWN: usize = 60;
+
+/// `text`, which a client sent, as a sentence shows it: between quotation marks, on one line, and not all of it.
+fn shown(text: &str) -> String {
+    let is_long = text.chars().nth(MAX_SHOWN).is_some();
+    format!("{:?}", text.chars().take(MAX_SHOWN).chain(is_long.then_some('…')).collect::<String>())
+}

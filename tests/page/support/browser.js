@@ -1,0 +1,58 @@
+// A real Chromium.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+
+import { chromium } from "playwright-core";
+
+import { PATIENCE, root } from "./family.js";
+
+/** No page of ours needs more, and the gateway may say so. */
+const POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+
+const pictures = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "page");
+
+/** Starts it. */
+export function startBrowser() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    // Its sandbox refuses root.
+    chromiumSandbox: process.getuid() !== 0,
+    args: ["--disable-gpu", "--disable-quic"],
+    timeout: PATIENCE,
+  });
+}
+
+/** Keeps a picture of a page as it is now, in `target/page/`. */
+export async function picture(page, name) {
+  mkdirSync(pictures, { recursive: true });
+  await page.screenshot({ path: join(pictures, `${name.replaceAll(/[^a-z0-9]+/gi, "-")}.png`) });
+}
+
+/**
+ * Opens a page under a strict policy. When the test ends a picture of it is taken, and it must not have complained of
+ * anything but of what was `expected`.
+ */
+export async function openPage(t, browser, url, { expected = [] } = {}) {
+  const context = await browser.newContext({ viewport: { width: 800, height: 600 } });
+  await context.route("**/*", async (route) => {
+    if (route.request().resourceType() !== "document") return route.continue();
+    const response = await route.fetch();
+    await route.fulfill({ response, headers: { ...response.headers(), "content-security-policy": POLICY } });
+  });
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  const complaints = [];
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+  });
+  t.after(async () => {
+    await picture(page, `end of ${t.name}`);
+    await context.close();
+    const unexpected = complaints.filter((text) => !expected.some((pattern) => pattern.test(text)));
+    if (unexpected.length > 0) throw new Error(`the page complains:\n${unexpected.join("\n")}`);
+  });
+  await page.goto(url);
+  return page;
+}
