@@ -17,6 +17,7 @@ mod deadline;
 pub mod engine;
 pub mod gateway;
 pub mod generator;
+pub mod handover;
 pub mod journal;
 pub mod launcher;
 mod loopback;

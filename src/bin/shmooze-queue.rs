@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use shmooze::broker::Kind;
-use shmooze::daemon::{self, LauncherOptions, Options};
+use shmooze::daemon::{self, BrokerArguments};
 use shmooze::journal;
 
 /// Serves a queue: starts modules, commands them, and ends them.
@@ -12,17 +12,11 @@ use shmooze::journal;
 #[command(version)]
 struct Arguments {
     #[command(flatten)]
-    options: Options,
-    #[command(flatten)]
-    launching: LauncherOptions,
-    /// Which queue of the settings; may be left out where there is one
-    #[arg(long, value_name = "NAME")]
-    service: Option<String>,
+    broker: BrokerArguments,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     journal::start();
-    let Arguments { options, launching, service } = &arguments;
-    daemon::run("shmooze-queue", daemon::broker::main(Kind::Queue, service.as_deref(), options, launching))
+    daemon::run("shmooze-queue", daemon::broker::main(&arguments.broker, Kind::Queue))
 }

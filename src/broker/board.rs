@@ -115,9 +115,15 @@ impl Board {
         self.inner.read().unwrap_or_else(PoisonError::into_inner).listed.get(&uid).cloned()
     }
 
+    /// Goes on counting from the revision that a process before published last.
+    pub(super) fn resume(&self, revision: u64) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.snapshot = Arc::new(Snapshot { revision, ..Snapshot::default() });
+    }
+
     /// Publishes the engine's list. Only the driver does. What was in the same place before is taken from there, so that
     /// an append to a long list costs little.
-    pub(super) fn publish(&self, engine: &Engine, modules: &HashMap<Uid, Arc<Handle>>) {
+    pub(super) fn publish(&self, engine: &Engine, modules: &HashMap<Uid, Arc<Handle>>, now: SystemTime) {
         let before = self.snapshot();
         let item = |entry: &Entry, old: Option<&Item>| {
             let same = old.filter(|old| old.module.uid() == entry.uid);
@@ -125,7 +131,7 @@ impl Board {
                 return Some(unchanged.clone());
             }
             let module = same.map(|old| &old.module).or_else(|| modules.get(&entry.uid))?;
-            Some(Item { module: Arc::clone(module), told: entry.told, since: module.told_since(entry.told) })
+            Some(Item { module: Arc::clone(module), told: entry.told, since: module.told_since(entry.told, now) })
         };
         let list: Vec<Item> =
             engine.list().iter().enumerate().filter_map(|(at, entry)| item(entry, before.list.get(at))).collect();

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::extension::Extension;
 use super::limits::Change;
 use super::status::{self, Status};
-use super::{Board, Configuration, Kind};
-use crate::engine::{Effect, Engine, Input, Order, Place, Pool, Queue, Ticket};
+use super::{Board, Configuration};
+use crate::engine::{Effect, Engine, Input, Order, Place, Ticket};
+use crate::handover::{self, Born, Entry, Keeper, Legacy, Report};
 use crate::launcher::{Launcher, TypeName};
-use crate::module::{self, Birth, Cause, Event, Handle};
+use crate::module::{self, Adoption, Birth, Cause, Event, Handle};
 use crate::protocol::{ProtocolError, Raw, Uid};
 use crate::record::Record;
 use crate::settings::{Lists, Timeouts};
@@ -42,6 +43,8 @@ pub(super) enum Message {
         reply: ReplyTo<()>,
     },
     SetTypes(Arc<Lists>),
+    /// The launcher has these modules of the service.
+    Listed(Vec<Uid>),
     /// Nothing but an answer: the driver runs.
     Ping {
         reply: ReplyTo<()>,
@@ -63,8 +66,11 @@ pub(super) struct Driver {
     configuration: Configuration,
     launcher: Arc<dyn Launcher>,
     record: Record,
+    keeper: Keeper,
     board: Arc<Board>,
     name: Arc<str>,
+    /// What modules had reported when the process before broke off.
+    unheard: Vec<(Uid, Report)>,
     /// Every module that has a task, until its last process is gone.
     modules: HashMap<Uid, Arc<Handle>>,
     /// What the module that is being added is made of, until the engine wants it launched.
@@ -84,21 +90,26 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(configuration: Configuration, launcher: Arc<dyn Launcher>, record: Record, board: Arc<Board>) -> Self {
+    /// Must be called inside a tokio runtime: the modules of the process before go on.
+    pub(super) fn new(
+        configuration: Configuration,
+        launcher: Arc<dyn Launcher>,
+        record: Record,
+        board: Arc<Board>,
+        (keeper, legacy): (Keeper, Option<Legacy>),
+    ) -> Self {
         let (events, reported) = mpsc::channel(EVENT_CAPACITY);
-        let engine = match configuration.kind {
-            Kind::Queue => Engine::Queue(Queue::new()),
-            Kind::Pool => Engine::Pool(Pool::new()),
-        };
         let status = Status::new(configuration.notifier.clone());
         let longest_ending = longest_ending(&configuration.types);
-        Self {
-            engine,
+        let mut driver = Self {
+            engine: configuration.kind.engine(),
             name: configuration.name.as_str().into(),
             configuration,
             launcher,
             record,
+            keeper,
             board,
+            unheard: Vec::new(),
             modules: HashMap::new(),
             birth: None,
             waiting: HashMap::new(),
@@ -111,6 +122,54 @@ impl Driver {
             status,
             longest_ending,
             extension: None,
+        };
+        if let Some(legacy) = legacy {
+            driver.adopt(legacy);
+        }
+        driver
+    }
+
+    /// Goes on where the process before was.
+    fn adopt(&mut self, mut legacy: Legacy) {
+        let state = legacy.take_state(self.configuration.kind.engine());
+        self.engine = state.engine;
+        self.tickets = state.tickets;
+        self.unheard = state.reported.into();
+        self.board.history().restore(state.lives);
+        for (uid, module) in state.modules {
+            let timeouts = &module.born.timeouts;
+            self.longest_ending = self.longest_ending.max(longest(timeouts) + GRACE);
+            let adoption = Adoption {
+                streams: module.kept.and_then(|kept| legacy.take(kept)),
+                module,
+                starting: self.engine.is_starting(uid),
+                service: Arc::clone(&self.name),
+                max_line_bytes: self.configuration.max_line_bytes,
+            };
+            let (launcher, record) = (Arc::clone(&self.launcher), self.record.clone());
+            let handle = module::adopt(adoption, launcher, record, self.keeper.clone(), self.events.clone());
+            self.modules.insert(uid, Arc::new(handle));
+        }
+        legacy.clear(&self.keeper);
+        if !self.modules.is_empty() {
+            tracing::info!("{} modules go on where the process before left them", self.modules.len());
+        }
+        self.board.resume(state.revision);
+        self.board.publish(&self.engine, &self.modules, SystemTime::now());
+    }
+
+    /// Hears what was said before, in the order in which it was.
+    fn hear(&mut self) {
+        for (uid, report) in std::mem::take(&mut self.unheard) {
+            self.event(match report {
+                Report::Started(true) => Event::Started { uid, result: Ok(()) },
+                Report::Started(false) => Event::Started { uid, result: Err(ProtocolError::Closed) },
+                Report::Answered { order, obeyed } => Event::Answered { uid, order, obeyed },
+                Report::Ended => Event::Ended { uid },
+            });
+        }
+        if self.engine.is_draining() {
+            self.step(Input::Reopen);
         }
     }
 
@@ -119,6 +178,7 @@ impl Driver {
         let mut open = true;
         let mut heartbeat = self.configuration.notifier.heartbeat();
         self.status.changed();
+        self.hear();
         while open || !self.modules.is_empty() {
             tokio::select! {
                 biased;
@@ -172,6 +232,7 @@ impl Driver {
                 self.step(Input::Move { ticket, uids });
             }
             Message::SetTypes(types) => self.set_types(types),
+            Message::Listed(uids) => self.end_strays(uids),
             Message::Ping { reply } => drop(reply.send(Ok(()))),
             Message::Drain { done } => {
                 self.drained.push(done);
@@ -180,6 +241,19 @@ impl Driver {
                 let ticket = self.ticket(Waiting::Nobody);
                 self.step(Input::Drain { ticket });
             }
+        }
+    }
+
+    /// Ends modules that nobody knows anything of: of a process before whose notes are lost, or that was not let write any.
+    fn end_strays(&self, uids: Vec<Uid>) {
+        for uid in uids.into_iter().filter(|uid| !self.modules.contains_key(uid)) {
+            tracing::warn!(%uid, "module {}: is ended, since nobody knows where it belongs", uid.short());
+            let launcher = Arc::clone(&self.launcher);
+            tokio::spawn(async move {
+                if let Err(error) = launcher.stop(uid).await {
+                    tracing::error!(%uid, "module {} could not be stopped: {error}", uid.short());
+                }
+            });
         }
     }
 
@@ -221,6 +295,8 @@ impl Driver {
             service: Arc::clone(&self.name),
             type_name: name.as_str().into(),
             background,
+            // As it is kept.
+            added: handover::time(handover::now()),
             args,
             timeouts: module_type.timeouts,
             max_line_bytes: self.configuration.max_line_bytes,
@@ -250,24 +326,50 @@ impl Driver {
             Event::Ended { uid } => self.step(Input::Ended { uid }),
             Event::Gone { uid, ending } => {
                 if let Some(module) = self.modules.remove(&uid) {
-                    self.board.history().push(&module, &ending);
+                    let life = self.board.history().push(&module, &ending);
+                    self.keeper.write(&Entry::Gone { uid, life });
                 }
             }
         }
     }
 
     fn step(&mut self, input: Input) {
+        let now = handover::now();
+        // Before anything comes of it.
+        self.write_down(&input, now);
         let mut effects = std::mem::take(&mut self.effects);
         self.engine.step(input, &mut effects);
         // Published first: who is answered sees what he asked for.
         if effects.contains(&Effect::Publish) {
-            self.board.publish(&self.engine, &self.modules);
+            self.board.publish(&self.engine, &self.modules, handover::time(now));
             self.status.changed();
         }
         for effect in effects.drain(..) {
             self.run(&effect);
         }
         self.effects = effects;
+    }
+
+    fn write_down(&self, input: &Input, at: u64) {
+        if !self.keeper.is_on() {
+            return;
+        }
+        let input = input.clone();
+        let entry = match self.birth.as_ref().filter(|_| matches!(input, Input::Add { .. })) {
+            None => Entry::Step { input, at },
+            Some(birth) => {
+                let born = Born {
+                    uid: birth.uid,
+                    type_name: birth.type_name.to_string(),
+                    background: birth.background,
+                    args: birth.args.clone(),
+                    timeouts: birth.timeouts,
+                    added: handover::milliseconds(birth.added),
+                };
+                Entry::Born { born, input, at }
+            }
+        };
+        self.keeper.write(&entry);
     }
 
     fn tell_status(&mut self) {
@@ -279,11 +381,16 @@ impl Driver {
         self.status.tell(&text);
     }
 
+    fn spawn(&self, birth: Birth) -> Handle {
+        let (launcher, record) = (Arc::clone(&self.launcher), self.record.clone());
+        module::spawn(birth, launcher, record, self.keeper.clone(), self.events.clone())
+    }
+
     fn run(&mut self, effect: &Effect) {
         match *effect {
             Effect::Launch { uid } => {
                 if let Some(birth) = self.birth.take_if(|birth| birth.uid == uid) {
-                    let handle = module::spawn(birth, Arc::clone(&self.launcher), self.record.clone(), self.events.clone());
+                    let handle = self.spawn(birth);
                     self.modules.insert(uid, Arc::new(handle));
                 }
             }
@@ -317,8 +424,11 @@ impl Driver {
 
 /// How long the ending of a module of any of these types may take at most.
 fn longest_ending(types: &Lists) -> Duration {
-    let of = |timeouts: &Timeouts| 2 * timeouts.command + timeouts.connect + timeouts.exit + timeouts.terminate;
-    types.all().map(|one| of(&one.timeouts)).max().unwrap_or_default() + GRACE
+    types.all().map(|one| longest(&one.timeouts)).max().unwrap_or_default() + GRACE
+}
+
+fn longest(timeouts: &Timeouts) -> Duration {
+    2 * timeouts.command + timeouts.connect + timeouts.exit + timeouts.terminate
 }
 
 async fn due(extension: Option<&Extension>) {
@@ -364,7 +474,7 @@ mod tests {
             let configuration = Configuration { notifier: notifiers.part("pool"), ..configuration };
             let house = Recording::new();
             let launcher = Arc::new(Local::new(settings, Arc::new(house.clone())));
-            let driver = Driver::new(configuration, launcher, Record::off(), Arc::default());
+            let driver = Driver::new(configuration, launcher, Record::off(), Arc::default(), (Keeper::off(), None));
             let (messages, received) = mpsc::channel(MESSAGE_CAPACITY);
             (Self { house, told, messages }, driver, received)
         }

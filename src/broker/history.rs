@@ -10,7 +10,7 @@ use crate::module::{Ending, Handle};
 use crate::scope::{Exceeded, Exit};
 
 /// How many endings are kept.
-pub const KEPT: usize = 1000;
+pub const KEPT: usize = crate::handover::LIVES;
 
 /// The last endings, newest last.
 #[derive(Debug, Default)]
@@ -19,8 +19,13 @@ pub struct History {
 }
 
 impl History {
-    /// Keeps how `module` ended.
-    pub(super) fn push(&self, module: &Handle, ending: &Ending) {
+    /// Begins with these, which a process before has kept.
+    pub(super) fn restore(&self, lives: VecDeque<Value>) {
+        *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = lives;
+    }
+
+    /// Keeps how `module` ended; answers what is told of it.
+    pub(super) fn push(&self, module: &Handle, ending: &Ending) -> Value {
         let life = json!({
             "uid": module.uid().to_string(),
             "type": module.type_name(),
@@ -36,7 +41,8 @@ impl History {
         if lives.len() == KEPT {
             lives.pop_front();
         }
-        lives.push_back(life);
+        lives.push_back(life.clone());
+        life
     }
 
     /// The last `limit` endings, newest first.

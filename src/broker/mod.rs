@@ -27,11 +27,13 @@ pub use board::{Board, Item, Snapshot};
 pub use history::{History, KEPT};
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::Place;
+use crate::engine::{Engine, Place, Pool, Queue};
+use crate::handover::{Keeper, Legacy};
 use crate::launcher::Launcher;
 use crate::module::Handle;
 use crate::protocol::{Command, ProtocolError, Raw, Request, Response, Target, Uid, Verb, Wanted, raw, write_request};
@@ -42,6 +44,9 @@ use driver::{Driver, Message};
 
 /// Changes that may wait for the driver; a client beyond that waits for room.
 const MESSAGE_CAPACITY: usize = 256;
+
+/// How long to wait before a launcher that did not answer is asked again.
+const LIST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Which kind of list a broker owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +64,15 @@ impl Kind {
         match self {
             Self::Queue => "queue",
             Self::Pool => "pool",
+        }
+    }
+
+    /// An engine of this kind, without modules.
+    #[must_use]
+    pub fn engine(self) -> Engine {
+        match self {
+            Self::Queue => Engine::Queue(Queue::new()),
+            Self::Pool => Engine::Pool(Pool::new()),
         }
     }
 
@@ -130,6 +144,40 @@ impl Broker {
     /// Starts a broker; its driver task lives until [`Broker::drain`].
     #[must_use]
     pub fn start(configuration: Configuration, launcher: Arc<dyn Launcher>, record: Record) -> Self {
+        Self::begin(configuration, launcher, record, (Keeper::off(), None))
+    }
+
+    /// Starts a broker where a process before has left it; what it does is kept by `keeper` for the next.
+    #[must_use]
+    pub fn resume(
+        configuration: Configuration,
+        launcher: Arc<dyn Launcher>,
+        record: Record,
+        keeper: Keeper,
+        legacy: Legacy,
+    ) -> Self {
+        let name = configuration.name.clone();
+        let broker = Self::begin(configuration, Arc::clone(&launcher), record, (keeper, Some(legacy)));
+        let driver = broker.shared.driver.clone();
+        tokio::spawn(async move {
+            loop {
+                match launcher.list(&name).await {
+                    Ok(listed) => {
+                        // Where the driver has ended, all has.
+                        let _ = driver.send(Message::Listed(listed.into_iter().map(|listed| listed.uid).collect())).await;
+                        return;
+                    }
+                    Err(error) => {
+                        tracing::warn!("the launcher does not tell which modules there are: {error}");
+                        tokio::time::sleep(LIST_PAUSE).await;
+                    }
+                }
+            }
+        });
+        broker
+    }
+
+    fn begin(configuration: Configuration, launcher: Arc<dyn Launcher>, record: Record, kept: (Keeper, Option<Legacy>)) -> Self {
         let (driver, messages) = mpsc::channel(MESSAGE_CAPACITY);
         let board = Arc::new(Board::default());
         let shared = Shared {
@@ -140,7 +188,7 @@ impl Broker {
             driver,
             record: record.clone(),
         };
-        tokio::spawn(Driver::new(configuration, launcher, record, board).drive(messages));
+        tokio::spawn(Driver::new(configuration, launcher, record, board, kept).drive(messages));
         Self { shared: Arc::new(shared) }
     }
 

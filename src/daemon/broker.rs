@@ -7,29 +7,52 @@ use tokio_util::sync::CancellationToken;
 
 use super::{LauncherOptions, Options, Signals, on_reload, restart, sockets};
 use crate::broker::{Broker, Configuration, Kind};
+use crate::handover::{Keeper, Legacy, Stored};
 use crate::launcher::Launcher;
 use crate::loopback;
 use crate::record::Record;
-use crate::service::{LAST_ANSWERS, Limits, Listeners, Notifier, Notifiers, activated, bind_loopback, serve};
+use crate::service::{LAST_ANSWERS, Limits, Listeners, Notifier, Notifiers, activated_with_stored, bind_loopback, serve};
 use crate::settings::{Service, Settings};
+
+/// How long the launcher may take to find out why a service ends.
+const JOB_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long the command log may take for its last rows when a service ends.
 const RECORD_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Serves the queue or pool called `name`, or the only one of its kind that the settings have.
+/// Command line of `shmooze-queue` and `shmooze-pool`.
+#[derive(Debug, clap::Args)]
+pub struct BrokerArguments {
+    #[command(flatten)]
+    options: Options,
+    #[command(flatten)]
+    launching: LauncherOptions,
+    /// Which of its kind of the settings; may be left out where there is one
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// How many descriptors the service manager keeps for this service (FileDescriptorStoreMax=): modules go on while it is
+    /// started anew, where a launcher holds them
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    store: usize,
+}
+
+/// Serves the queue or pool that the arguments name, or the only one of its kind that the settings have.
 ///
 /// # Errors
 /// One sentence about settings that cannot be used or a port that cannot be had.
-pub async fn main(kind: Kind, name: Option<&str>, options: &Options, launching: &LauncherOptions) -> Result<(), String> {
+pub async fn main(arguments: &BrokerArguments, kind: Kind) -> Result<(), String> {
+    let BrokerArguments { options, launching, service, store } = arguments;
     // First, while there is one thread: it takes the descriptors out of the environment.
-    let given = activated().map_err(|error| error.to_string())?;
+    let (given, stored) = activated_with_stored().map_err(|error| error.to_string())?;
     let signals = Signals::listen().map_err(|error| error.to_string())?;
     let settings = options.load()?;
-    let name = choose(&settings, kind, name)?;
+    let name = choose(&settings, kind, service.as_deref())?;
     let launching = launching.open(&settings).await?;
     let notifiers = Notifiers::new();
     let notifier = notifiers.part(&name);
-    let service = Running::start(&settings, &name, given, launching.launcher(), notifier.clone()).await?;
+    let (keeper, legacy) = keep(stored, if launching.is_lasting() { *store } else { 0 }, kind).await;
+    let kept = legacy.map(|legacy| (keeper, legacy));
+    let service = Running::start(&settings, &name, given, launching.launcher(), notifier.clone(), kept).await?;
     tracing::info!("{name} serves {}", service.listeners.describe());
     let broker = service.broker();
     let reloading = on_reload(options, signals.hangups, &notifiers, async |new| {
@@ -55,6 +78,9 @@ pub(super) struct Running {
     record: Record,
     pub(super) listeners: Listeners,
     limits: Limits,
+    launcher: Arc<dyn Launcher>,
+    /// Modules may go on when this process ends.
+    lasting: bool,
 }
 
 impl Running {
@@ -65,6 +91,7 @@ impl Running {
         given: Option<Listeners>,
         launcher: Arc<dyn Launcher>,
         notifier: Notifier,
+        kept: Option<(Keeper, Legacy)>,
     ) -> Result<Self, String> {
         let (Some(port), Some(service)) = (settings.ports.get(name), settings.services.get(name)) else {
             return Err(format!("{}: there is no service {name}", settings.file.display()));
@@ -80,9 +107,14 @@ impl Running {
             None => bind_loopback(*port).await.map_err(|error| format!("{name}: {error}"))?,
         };
         let record = Record::open(settings.log_database_path.clone(), name);
-        let broker = Broker::start(Configuration { notifier, ..configuration }, launcher, record.clone());
+        let configuration = Configuration { notifier, ..configuration };
+        let lasting = kept.is_some();
+        let broker = match kept {
+            Some((keeper, legacy)) => Broker::resume(configuration, Arc::clone(&launcher), record.clone(), keeper, legacy),
+            None => Broker::start(configuration, Arc::clone(&launcher), record.clone()),
+        };
         let limits = Limits { max_line_bytes: settings.max_line_bytes, ..Limits::default() };
-        Ok(Self { broker, record, listeners, limits })
+        Ok(Self { broker, record, listeners, limits, launcher, lasting })
     }
 
     /// The broker, for those who configure it.
@@ -99,6 +131,12 @@ impl Running {
             self.broker.ping().await;
             notifier.ready();
             shutdown.cancelled().await;
+            if self.lasting && is_restart(&*self.launcher).await {
+                tracing::info!("modules go on, since the service is started anew");
+                notifier.stopping(LAST_ANSWERS + RECORD_DEADLINE);
+                drained.cancel();
+                return;
+            }
             // Connections stay while modules end: whoever waits for an answer gets it, whoever asks for more is refused.
             self.broker.drain().await;
             notifier.extend(LAST_ANSWERS + RECORD_DEADLINE);
@@ -122,6 +160,37 @@ impl Running {
             () = beating => {}
         }
         notifier.ended();
+    }
+}
+
+/// Takes over what a process before has left, and leaves as much to the next; nothing where the service manager keeps nothing.
+async fn keep(stored: Stored, limit: usize, kind: Kind) -> (Keeper, Option<Legacy>) {
+    if limit == 0 {
+        return (Keeper::off(), None);
+    }
+    match Keeper::open(stored, limit, kind.engine()).await {
+        Ok((keeper, legacy)) if keeper.is_on() => (keeper, Some(legacy)),
+        Ok(_) => (Keeper::off(), None),
+        Err(error) => {
+            tracing::warn!("modules will not outlive this program: the service manager keeps nothing of them: {error}");
+            (Keeper::off(), None)
+        }
+    }
+}
+
+/// Whether this process ends to be started anew. Where nobody can tell, it is taken to be: were it not, the scopes of
+/// modules end with the unit.
+async fn is_restart(launcher: &dyn Launcher) -> bool {
+    match tokio::time::timeout(JOB_DEADLINE, launcher.job()).await {
+        Ok(Ok(job)) => job.as_deref() == Some("restart"),
+        Ok(Err(error)) => {
+            tracing::warn!("modules are left to the service manager, since nobody knows why this service ends: {error}");
+            true
+        }
+        Err(_) => {
+            tracing::warn!("modules are left to the service manager, since the launcher does not tell why this service ends");
+            true
+        }
     }
 }
 

@@ -120,6 +120,11 @@ impl Launching {
         }
     }
 
+    /// Whether modules may go on when this process ends: another one holds them.
+    pub(super) const fn is_lasting(&self) -> bool {
+        matches!(self, Self::Remote(_))
+    }
+
     /// Launches by other settings from now on; a launcher of its own reads them itself.
     pub(super) async fn set_settings(&self, settings: &Arc<Settings>) -> Result<(), String> {
         match self {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+pub use broker::BrokerArguments;
 pub use house::{Home, House, HouseOptions, LauncherOptions};
 pub use launcher::LauncherArguments;
 pub use signals::{Hangups, Signals};

@@ -45,7 +45,7 @@ pub async fn main(options: &Options, token_options: &TokenOptions, house: HouseO
     let mut services = Vec::new();
     for (name, given) in sockets {
         let notifier = notifiers.part(name);
-        let service = broker::Running::start(&settings, name, given, Arc::new(launcher.clone()), notifier.clone()).await?;
+        let service = broker::Running::start(&settings, name, given, Arc::new(launcher.clone()), notifier.clone(), None).await?;
         services.push((name, service, notifier));
     }
     let gateway = match settings.ports.get(GATEWAY_PORT) {

@@ -15,7 +15,8 @@
 //! **Invariants.** No I/O, no clock, no lock, no async. What was asked for is answered exactly once: each [`Ticket`]
 //! comes back in one [`Effect::Done`] or [`Effect::Refuse`]. A module in the list was initialised and has not ended.
 //! A queue never has two modules told to play: the order to play goes out only together with, and after, the orders
-//! that suspend or remove whatever played before.
+//! that suspend or remove whatever played before. Whoever feeds the same inputs to an engine that was
+//! [restored](Engine::restore) gets the same effects as from the one whose [`Snapshot`] it was.
 
 mod pool;
 mod queue;
@@ -25,14 +26,16 @@ mod tests;
 pub use pool::Pool;
 pub use queue::Queue;
 
+use serde::{Deserialize, Serialize};
+
 use crate::protocol::Uid;
 
 /// Stands for one client's request until it is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ticket(pub u64);
 
 /// Where a new module goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     /// The end of the list.
     List,
@@ -41,7 +44,7 @@ pub enum Place {
 }
 
 /// What happens to an engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// A client adds a module; `uid` is new.
     Add {
@@ -92,10 +95,12 @@ pub enum Input {
         /// Done when all is ended.
         ticket: Ticket,
     },
+    /// A service whose end was cut short begins anew: what was to end ends, and more is taken from now on.
+    Reopen,
 }
 
 /// What a module is ordered to do; it answers each once (by [`Input::Answered`]) or ends (by [`Input::Ended`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
     /// Play from here on.
     Play,
@@ -140,7 +145,7 @@ pub enum Effect {
 }
 
 /// What a module was told last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Told {
     /// Nothing since `init`.
     #[default]
@@ -152,7 +157,7 @@ pub enum Told {
 }
 
 /// A module in a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Which.
     pub uid: Uid,
@@ -166,8 +171,13 @@ impl Entry {
     }
 }
 
-/// Either kind of engine.
-#[derive(Debug)]
+/// All that an engine knows, to be kept and [restored](Engine::restore).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Snapshot(Engine);
+
+/// Either kind of engine. Names of its fields are part of what is kept (`handover/`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Engine {
     /// An ordered list, the top one plays.
     Queue(Queue),
@@ -176,6 +186,36 @@ pub enum Engine {
 }
 
 impl Engine {
+    /// All that it knows.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.clone())
+    }
+
+    /// The engine that the snapshot was taken of.
+    #[must_use]
+    pub fn restore(snapshot: Snapshot) -> Self {
+        snapshot.0
+    }
+
+    /// Whether it takes nothing new.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        match self {
+            Self::Queue(queue) => queue.is_draining(),
+            Self::Pool(pool) => pool.is_draining(),
+        }
+    }
+
+    /// Whether the module was launched and has not [started](Input::Started).
+    #[must_use]
+    pub fn is_starting(&self, uid: Uid) -> bool {
+        match self {
+            Self::Queue(queue) => queue.is_starting(uid),
+            Self::Pool(pool) => pool.is_starting(uid),
+        }
+    }
+
     /// Takes one input and appends what has to be done to `effects`.
     pub fn step(&mut self, input: Input, effects: &mut Vec<Effect>) {
         match self {

@@ -1,20 +1,22 @@
 //! The pool: all its modules play (protocol.md section 4). No change waits for another.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::{Effect, Entry, Input, Order, Ticket, Told};
 use crate::protocol::Uid;
 
 /// A pool. See the [module](super) for how it is driven.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pool {
     list: Vec<Entry>,
     /// Launched and not initialised yet.
-    starting: HashMap<Uid, Ticket>,
+    starting: BTreeMap<Uid, Ticket>,
     /// Which request waits for the module's answer.
-    unanswered: HashMap<Uid, (Ticket, Order)>,
+    unanswered: BTreeMap<Uid, (Ticket, Order)>,
     /// How many answers each request still waits for.
-    outstanding: HashMap<Ticket, usize>,
+    outstanding: BTreeMap<Ticket, usize>,
     draining: bool,
 }
 
@@ -29,6 +31,14 @@ impl Pool {
     #[must_use]
     pub fn list(&self) -> &[Entry] {
         &self.list
+    }
+
+    pub(super) const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    pub(super) fn is_starting(&self, uid: Uid) -> bool {
+        self.starting.contains_key(&uid)
     }
 
     /// Takes one input and appends what has to be done to `effects`.
@@ -49,6 +59,7 @@ impl Pool {
                 effects.extend(self.starting.keys().map(|&uid| Effect::Terminate { uid }));
                 self.remove(ticket, &|_| true, effects);
             }
+            Input::Reopen => self.draining = false,
         }
     }
 

@@ -1,36 +1,38 @@
 //! The queue: an ordered list of which the top one plays (protocol.md section 3).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
 
 use super::{Effect, Entry, Input, Order, Place, Ticket, Told};
 use crate::protocol::Uid;
 
 /// A queue with its background. See the [module](super) for how it is driven.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queue {
     list: Vec<Entry>,
     background: Option<Entry>,
     /// Launched and not initialised yet.
-    starting: HashMap<Uid, Starting>,
+    starting: BTreeMap<Uid, Starting>,
     /// Changes that wait for the running one.
     waiting: VecDeque<Waiting>,
     running: Option<Running>,
     draining: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Starting {
     ticket: Ticket,
     place: Place,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Waiting {
     ticket: Option<Ticket>,
     change: Change,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Change {
     Append(Uid),
     SetBackground(Uid),
@@ -42,7 +44,7 @@ enum Change {
 }
 
 /// The one change whose orders are out.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Running {
     ticket: Option<Ticket>,
     unanswered: Vec<(Uid, Order)>,
@@ -67,6 +69,14 @@ impl Queue {
         self.background
     }
 
+    pub(super) const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    pub(super) fn is_starting(&self, uid: Uid) -> bool {
+        self.starting.contains_key(&uid)
+    }
+
     /// Takes one input and appends what has to be done to `effects`.
     pub fn step(&mut self, input: Input, effects: &mut Vec<Effect>) {
         match input {
@@ -81,6 +91,10 @@ impl Queue {
             Input::Answered { uid, order, obeyed } => self.answered(uid, order, obeyed, effects),
             Input::Ended { uid } => self.ended(uid, effects),
             Input::Drain { ticket } => self.drain(ticket, effects),
+            Input::Reopen => {
+                self.draining = false;
+                self.change(None, Change::Settle, effects);
+            }
         }
     }
 

@@ -364,12 +364,29 @@ fn a_pool_drains() {
 enum Act {
     Add,
     SetBackground,
-    Start { which: usize, alive: bool },
+    Start {
+        which: usize,
+        alive: bool,
+    },
     Remove(Vec<usize>),
     Move(Vec<usize>),
-    Answer { which: usize, obeyed: bool },
+    Answer {
+        which: usize,
+        obeyed: bool,
+    },
     End(usize),
     Drain,
+    Reopen,
+    /// The engine goes, and another is made of what was kept of it.
+    Restore,
+}
+
+/// The engine that is made of what is kept of `engine`, which is the same.
+fn kept(engine: &Engine) -> Engine {
+    let text = serde_json::to_string(&engine.snapshot()).unwrap();
+    let restored = Engine::restore(serde_json::from_str(&text).unwrap());
+    assert_eq!(&restored, engine);
+    restored
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -383,6 +400,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         9 => (0usize..8, prop::bool::weighted(0.85)).prop_map(|(which, obeyed)| Act::Answer { which, obeyed }),
         2 => (0usize..12).prop_map(Act::End),
         1 => prop::bool::weighted(0.05).prop_map(|drain| if drain { Act::Drain } else { Act::Add }),
+        1 => prop::bool::weighted(0.1).prop_map(|reopen| if reopen { Act::Reopen } else { Act::Restore }),
     ];
     prop::collection::vec(act, 0..80)
 }
@@ -556,6 +574,15 @@ impl History {
                 self.oracle.later.push((Some(number), Naive::Remove(everybody)));
                 self.step(Input::Drain { ticket });
             }
+            Act::Reopen => {
+                self.oracle.draining = false;
+                self.oracle.later.push((None, Naive::Nothing));
+                self.step(Input::Reopen);
+            }
+            Act::Restore => {
+                let Engine::Queue(queue) = kept(&Engine::Queue(std::mem::take(&mut self.queue))) else { panic!() };
+                self.queue = queue;
+            }
         }
     }
 
@@ -701,6 +728,15 @@ proptest! {
                     draining = true;
                     listed.clear();
                     Input::Drain { ticket }
+                }
+                Act::Reopen => {
+                    draining = false;
+                    Input::Reopen
+                }
+                Act::Restore => {
+                    let Engine::Pool(restored) = kept(&Engine::Pool(pool)) else { panic!() };
+                    pool = restored;
+                    continue;
                 }
                 _ => continue,
             };

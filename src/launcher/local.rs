@@ -7,6 +7,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::User as SystemUser;
 use tokio::sync::watch;
 
+use super::memory::Memory;
 use super::{Launch, LaunchError, Launcher, TypeName};
 use crate::protocol::Uid;
 use crate::scope::{BoxFuture, Launched, Listed, Program, ScopeError, Scopes, Spec, State, User};
@@ -48,6 +49,7 @@ pub struct Local {
     scopes: Arc<dyn Scopes>,
     inherits: bool,
     part_of: Option<String>,
+    memory: Arc<Memory>,
     default_user: Option<String>,
 }
 
@@ -55,7 +57,8 @@ impl Local {
     /// A launcher whose modules begin with a clean environment.
     #[must_use]
     pub fn new(settings: Arc<Settings>, scopes: Arc<dyn Scopes>) -> Self {
-        Self { settings: Arc::new(RwLock::new(settings)), scopes, inherits: false, part_of: None, default_user: None }
+        let settings = Arc::new(RwLock::new(settings));
+        Self { settings, scopes, inherits: false, part_of: None, memory: Arc::default(), default_user: None }
     }
 
     /// Gives modules this process's environment too, as befits a program in the foreground.
@@ -80,6 +83,11 @@ impl Local {
         if changed {
             self.scopes.give_up_spares();
         }
+    }
+
+    /// Remembers a module of which nobody may have heard how it ends; [`Launcher::watch`] tells.
+    pub(super) fn remember(&self, uid: Uid, state: watch::Receiver<State>) {
+        self.memory.put(uid, state);
     }
 
     fn settings(&self) -> Arc<Settings> {
@@ -250,7 +258,16 @@ impl Launcher for Local {
             }
             // A house may have to look round for what an earlier process launched.
             self.scopes.list().await?;
-            self.scopes.watch(uid).ok_or(ScopeError::NoSuchScope(uid))
+            self.scopes.watch(uid).or_else(|| self.memory.get(uid)).ok_or(ScopeError::NoSuchScope(uid))
+        })
+    }
+
+    fn job(&self) -> BoxFuture<'_, Result<Option<String>, ScopeError>> {
+        Box::pin(async move {
+            match &self.part_of {
+                Some(unit) => self.scopes.job(unit).await,
+                None => Ok(None),
+            }
         })
     }
 

@@ -10,8 +10,12 @@
 //!
 //! * [`Local`]: in the process that asks. What is behind the other one, too;
 //! * [`Remote`]: in the program `shmooze-launcher`, over a Unix socket that [`serve`] answers on.
+//!
+//! A broker may go and be followed by another, which asks what became of its modules: how they ended meanwhile is
+//! remembered.
 
 mod local;
+mod memory;
 mod remote;
 mod server;
 #[cfg(test)]
@@ -103,6 +107,10 @@ pub trait Launcher: Send + Sync + 'static {
 
     /// How far a module has come that was launched before.
     fn watch(&self, uid: Uid) -> BoxFuture<'_, Result<watch::Receiver<State>, ScopeError>>;
+
+    /// What the service manager is about to do with the unit of whoever asks: `stop`, `restart` and the like; `None` where
+    /// it is about to do nothing, or where there is none.
+    fn job(&self) -> BoxFuture<'_, Result<Option<String>, ScopeError>>;
 
     /// The modules of a service that are not gone.
     fn list(&self, service: &str) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>>;

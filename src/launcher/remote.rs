@@ -129,6 +129,15 @@ impl Launcher for Remote {
         })
     }
 
+    fn job(&self) -> BoxFuture<'_, Result<Option<String>, ScopeError>> {
+        Box::pin(async move {
+            match self.ask(Ask::Job).await.map_err(scope_error)? {
+                Answered::Answer(Answer::Job(job)) => Ok(job),
+                _ => Err(nonsense()),
+            }
+        })
+    }
+
     fn list(&self, service: &str) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>> {
         let ask = Ask::List(service.to_owned());
         Box::pin(async move {
@@ -329,7 +338,7 @@ impl Link {
                 // One that was given up may be answered yet.
                 let Some(open) = self.open.remove(&id) else { return };
                 let result = match (&open.ask, result) {
-                    (Ask::Launch(launch), Ok(Answer::Launched { pid, cgroup })) => {
+                    (Ask::Launch(launch), Ok(Answer::Launched { pid, cgroup, .. })) => {
                         let state = self.follow(launch.uid);
                         Ok(Answered::Launched(Launched { pid, cgroup, state }))
                     }

@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::wire::{self, Answer, Ask, LONGEST_QUESTION, Message, Question};
 use super::{Launch, LaunchError, Launcher as _, Local};
 use crate::protocol::{LineBuffer, Uid};
-use crate::scope::{BoxFuture, State, service_of_process};
+use crate::scope::{BoxFuture, End, Exit, Reached, State, service_of_process};
 
 /// Questions of one caller in hand at once; further ones are read later.
 const IN_HAND: usize = 256;
@@ -90,23 +90,36 @@ async fn converse(socket: UnixStream, local: Local, reload: Reload, shutdown: Ca
     let (messages, mut unread) = mpsc::channel(UNREAD);
     let caller = Caller { local, reload, messages };
     let mut reading = pin!(caller.take_questions(reading, &shutdown));
-    let mut lines = Vec::new();
+    let (mut lines, mut launched) = (Vec::new(), Vec::new());
     loop {
         tokio::select! {
             // What is answered already is written before the connection ends.
             biased;
             Some(message) = unread.recv() => {
-                wire::write(&message, &mut lines);
-                while let Ok(message) = unread.try_recv() {
+                let mut next = Some(message);
+                while let Some(message) = next {
                     wire::write(&message, &mut lines);
+                    launched.extend(message.launched());
+                    next = unread.try_recv().ok();
                 }
                 if writing.write_all(&lines).await.is_err() {
+                    for uid in launched {
+                        stop_unheard(&caller.local, uid).await;
+                    }
                     return;
                 }
                 lines.clear();
+                launched.clear();
             }
             () = &mut reading => return,
         }
+    }
+}
+
+/// Stops a module of whose launch nobody has heard.
+async fn stop_unheard(local: &Local, uid: Uid) {
+    if let Err(error) = local.stop(uid).await {
+        tracing::error!("module {} that nobody waits for could not be stopped: {error}", uid.short());
     }
 }
 
@@ -164,6 +177,7 @@ impl Caller {
             Ask::Thaw(uid) => done(local.thaw(uid).await),
             Ask::SetLimits(uid, module_type) => local.set_limits(uid, module_type).await.map(|()| Answer::Done),
             Ask::Reload => (self.reload)().await.map(|()| Answer::Done).map_err(LaunchError::Settings),
+            Ask::Job => local.job().await.map(Answer::Job).map_err(LaunchError::from),
             Ask::List(service) => local.list(&service).await.map(Answer::List).map_err(LaunchError::from),
         };
         self.say(Message::Answer { id, result }).await;
@@ -178,11 +192,11 @@ impl Caller {
                 return;
             }
         };
-        let answer = Answer::Launched { pid: launched.pid, cgroup: launched.cgroup };
+        let answer = Answer::Launched { uid, pid: launched.pid, cgroup: launched.cgroup };
         if self.say(Message::Answer { id, result: Ok(answer) }).await {
             tokio::spawn(self.follow(uid, launched.state));
-        } else if let Err(error) = self.local.stop(uid).await {
-            tracing::error!("module {} that nobody waits for could not be stopped: {error}", uid.short());
+        } else {
+            stop_unheard(&self.local, uid).await;
         }
     }
 
@@ -198,18 +212,30 @@ impl Caller {
         }
     }
 
-    /// Tells each state of a module, the present one first, until it or the caller is gone.
+    /// Tells each state of a module, the present one first, until it or the caller is gone. How it ends is remembered for the
+    /// next caller: whether this one has heard it, nobody knows.
     async fn follow(self, uid: Uid, mut states: watch::Receiver<State>) {
         loop {
-            let state = *states.borrow_and_update();
-            if !self.say(Message::State { uid, state }).await || state.is_gone() {
+            let mut state = *states.borrow_and_update();
+            if !state.is_gone() && states.has_changed().is_err() {
+                // It came to nothing.
+                state = State::Gone(End { exit: state.exit().unwrap_or(Exit::Unknown), reached: Reached::Exit, exceeded: None });
+            }
+            if state.is_gone() {
+                self.local.remember(uid, states.clone());
+            }
+            if !self.say(Message::State { uid, state }).await {
+                break;
+            }
+            if state.is_gone() {
                 return;
             }
             tokio::select! {
-                changed = states.changed() => if changed.is_err() { return },
-                () = self.messages.closed() => return,
+                _ = states.changed() => {}
+                () = self.messages.closed() => break,
             }
         }
+        self.local.remember(uid, states);
     }
 
     /// Whether the caller is there still.

@@ -116,7 +116,30 @@ async fn a_module_from_launch_to_end() {
     launched.state.wait_for(|state| *state == State::Exited(Exit::Status(3))).await.unwrap();
     world.house.advance(uid, GONE);
     launched.state.wait_for(|state| *state == GONE).await.unwrap();
-    assert_eq!(remote.watch(uid).await.unwrap_err(), ScopeError::NoSuchScope(uid));
+    let unknown = Uid::new();
+    assert_eq!(remote.watch(unknown).await.unwrap_err(), ScopeError::NoSuchScope(unknown));
+}
+
+/// Whether or not the first has heard it, nobody knows.
+#[tokio::test]
+async fn the_next_broker_is_told_how_a_module_ended() {
+    let world = World::new();
+    for heard in [true, false] {
+        let before = world.remote();
+        let launch = a_clock();
+        let uid = launch.uid;
+        let mut launched = before.launch(launch).await.unwrap();
+        if heard {
+            world.house.advance(uid, GONE);
+            launched.state.wait_for(|state| *state == GONE).await.unwrap();
+            drop(before);
+        } else {
+            drop(before);
+            world.house.advance(uid, GONE);
+        }
+        let mut state = world.remote().watch(uid).await.unwrap();
+        state.wait_for(|state| *state == GONE).await.unwrap();
+    }
 }
 
 #[tokio::test]

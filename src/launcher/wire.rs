@@ -43,6 +43,8 @@ pub(super) enum Ask {
     /// Asks for the states of a module that was launched before.
     Watch(Uid),
     List(String),
+    /// Asks what the service manager is about to do with the caller.
+    Job,
     /// Asks the launcher to read its settings again.
     Reload,
 }
@@ -60,11 +62,24 @@ pub(super) enum Answer {
     Done,
     /// Its states follow, first the one that it is in.
     Launched {
+        uid: Uid,
         pid: u32,
         cgroup: Option<PathBuf>,
     },
     /// The modules of a service.
     List(Vec<Listed>),
+    /// What is about to be done.
+    Job(Option<String>),
+}
+
+impl Message {
+    /// The module of whose launch it tells.
+    pub(super) const fn launched(&self) -> Option<Uid> {
+        match self {
+            Self::Answer { result: Ok(Answer::Launched { uid, .. }), .. } => Some(*uid),
+            _ => None,
+        }
+    }
 }
 
 impl Ask {

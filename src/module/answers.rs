@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use crate::handover::{DONE, Owed};
 use crate::protocol::Response;
 
 /// Texts of answers that differ may take this many bytes.
@@ -13,7 +14,6 @@ const MOST_BYTES: usize = 64 * 1024;
 /// How much is rendered at a time.
 const CHUNK: usize = 8 * 1024;
 
-const DONE: &str = "{\"success\": true}";
 const SURPLUS: &str = "{\"success\": false, \"error\": \"Too many answers are unread.\"}";
 
 /// The answers that are not written yet.
@@ -47,9 +47,44 @@ impl Text {
             Self::Other(text) => text,
         }
     }
+
+    /// What it takes beside the run itself, in bytes.
+    const fn size(&self) -> usize {
+        if let Self::Other(text) = self { text.len() } else { 0 }
+    }
 }
 
 impl Answers {
+    /// Those that a process before had not written wholly, but for the first `written` bytes of them.
+    pub(super) fn resume(owed: impl IntoIterator<Item = (Owed, u64)>, mut written: u64) -> Self {
+        let mut answers = Self::default();
+        for (owed, count) in owed {
+            let text = match owed {
+                Owed::Done => Text::Done,
+                Owed::Text(text) if text == SURPLUS => Text::Surplus,
+                Owed::Text(text) => Text::Other(text.into()),
+            };
+            if text != Text::Surplus {
+                answers.bytes += text.size() + size_of::<Run>();
+            }
+            answers.runs.push_back(Run { text, count });
+        }
+        while written > 0 && !answers.is_empty() {
+            let part = answers.chunk().len().min(usize::try_from(written).unwrap_or(usize::MAX));
+            answers.advance(part);
+            written -= part as u64;
+        }
+        answers
+    }
+
+    /// The answer that was appended last.
+    pub(super) fn last(&self) -> Owed {
+        match self.runs.back().map(|run| &run.text) {
+            Some(Text::Done) | None => Owed::Done,
+            Some(text) => Owed::Text(text.as_str().to_owned()),
+        }
+    }
+
     /// Appends the answer to one update.
     pub(super) fn push(&mut self, response: &Response) {
         match response {
@@ -76,7 +111,7 @@ impl Answers {
             last.count += 1;
             return;
         }
-        let size = if let Text::Other(text) = &text { text.len() } else { 0 };
+        let size = text.size();
         // A run itself takes room too, so that alternating answers are bounded as well.
         if self.bytes + size + size_of::<Run>() > MOST_BYTES {
             match self.runs.back_mut().filter(|last| last.text == Text::Surplus) {
@@ -123,7 +158,7 @@ impl Answers {
             if run.count > 0 {
                 return;
             }
-            let size = if let Text::Other(text) = &run.text { text.len() } else { 0 };
+            let size = run.text.size();
             if run.text != Text::Surplus {
                 self.bytes -= size + size_of::<Run>();
             }

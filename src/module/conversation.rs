@@ -12,11 +12,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::answers::Answers;
+use super::notes::{self, Batch, Notes};
 use super::ports::Streams;
 use super::stream::{Read, Ready, Stream};
 use super::{Cause, Direct, Event, Parameters, Tell};
 use crate::deadline::poll_deadline;
 use crate::engine::Order;
+use crate::handover::{self, Change, Report};
 use crate::protocol::{Incoming, ProtocolError, Raw, Request, Response, Uid, Update, write_request};
 use crate::record::{Namespace, Record, Row};
 
@@ -36,6 +38,9 @@ pub(super) struct Conversation<'a> {
     /// What is left to write of it.
     unwritten: BytesMut,
     answers: Answers,
+    notes: Notes,
+    /// `init` was asked for, by this process or by the one before.
+    begun: bool,
 }
 
 struct Pending {
@@ -49,6 +54,16 @@ enum Asked {
     Init,
     Order(Order),
     Tell(oneshot::Sender<Result<Response, ProtocolError>>),
+}
+
+impl Asked {
+    const fn kind(&self) -> handover::Asked {
+        match self {
+            Self::Init => handover::Asked::Init,
+            Self::Order(order) => handover::Asked::Order(*order),
+            Self::Tell(_) => handover::Asked::Tell,
+        }
+    }
 }
 
 /// What a turn begins with.
@@ -65,18 +80,23 @@ enum Happening {
 
 impl<'a> Conversation<'a> {
     pub(super) fn new(
-        uid: Uid,
         streams: Streams,
         timeout: Duration,
         limit: usize,
         parameters: &'a Arc<Parameters>,
         record: &'a Record,
         events: &'a mpsc::Sender<Event>,
+        notes: Notes,
     ) -> Self {
+        let (mut command, mut update) = (Stream::new(streams.command, limit), Stream::new(streams.update, limit));
+        if notes.are_taken() {
+            command.peek_only();
+            update.peek_only();
+        }
         Self {
-            uid,
-            command: Stream::new(streams.command, limit),
-            update: Stream::new(streams.update, limit),
+            uid: notes.uid(),
+            command,
+            update,
             timeout,
             parameters,
             record,
@@ -85,7 +105,44 @@ impl<'a> Conversation<'a> {
             orders: VecDeque::new(),
             unwritten: BytesMut::new(),
             answers: Answers::default(),
+            notes,
+            begun: false,
         }
+    }
+
+    /// Goes on where the process before has left the module, as far as its notes and the kernel tell.
+    pub(super) fn resume(mut self, limit: usize, module: &handover::Module) -> std::io::Result<Self> {
+        self.command = self.command.resume(limit, &module.command)?;
+        self.update = self.update.resume(limit, &module.update)?;
+        let written = self.update.written().saturating_sub(module.update.base);
+        self.answers = Answers::resume(module.answers.iter().cloned(), written);
+        let mut requests: String = module.requests.iter().map(String::as_str).collect();
+        let written = self.command.written().saturating_sub(module.command.base);
+        if let Some(handover::Pending { asked, start }) = module.pending {
+            let asked = match asked {
+                handover::Asked::Init => Some(Asked::Init),
+                handover::Asked::Order(order) => Some(Asked::Order(order)),
+                // The module has not seen it, and its client knows that it may not have.
+                handover::Asked::Tell if self.command.written() <= start => {
+                    requests.truncate(usize::try_from(start.saturating_sub(module.command.base)).unwrap_or(usize::MAX));
+                    self.notes.write([Change::Withdrawn]);
+                    None
+                }
+                handover::Asked::Tell => {
+                    let uid = self.uid;
+                    tracing::warn!(%uid, "module {}: a client's command was under way when the service broke off", uid.short());
+                    Some(Asked::Tell(oneshot::channel().0))
+                }
+            };
+            let line = module.requests.back().map(|line| line.trim_end_matches('\n').to_owned()).unwrap_or_default();
+            self.pending = asked.map(|asked| Pending { asked, line, deadline: Instant::now() + self.timeout });
+        }
+        let written = usize::try_from(written).unwrap_or(usize::MAX).min(requests.len());
+        self.unwritten.extend_from_slice(&requests.as_bytes()[written..]);
+        self.orders.extend(&module.orders);
+        self.begun = !module.requests.is_empty() || module.command.base > 0;
+        self.next_order();
+        Ok(self)
     }
 
     /// Sends `init` and then whatever is asked; returns why the conversation is over, with all that was asked answered and
@@ -96,7 +153,9 @@ impl<'a> Conversation<'a> {
         directed: &mut mpsc::Receiver<Direct>,
         mut told: mpsc::Receiver<Tell>,
     ) -> Cause {
-        self.ask("init", args.as_deref(), Asked::Init);
+        if !self.begun {
+            self.ask("init", args.as_deref(), Asked::Init);
+        }
         let mut timer = pin!(sleep_until(Instant::now() + self.timeout));
         let cause = loop {
             let happening = poll_fn(|cx| self.poll_happening(directed, &mut told, timer.as_mut(), cx)).await;
@@ -105,10 +164,11 @@ impl<'a> Conversation<'a> {
             }
         };
         let error = if cause == Cause::TimedOut { ProtocolError::Timeout } else { ProtocolError::Closed };
-        let started = !matches!(self.pending, Some(Pending { asked: Asked::Init, .. }));
-        let removed = self.abandon(&error).await;
-        if started && !removed && cause != Cause::Removed && cause != Cause::Refused && cause != Cause::Drained {
-            let _ = self.events.send(Event::Ended { uid: self.uid }).await;
+        self.abandon(cause, &error).await;
+        if self.notes.are_taken() {
+            // The service manager has them open, too.
+            self.command.close();
+            self.update.close();
         }
         cause
     }
@@ -176,6 +236,10 @@ impl<'a> Conversation<'a> {
     fn ask(&mut self, cmd: &str, args: Option<&serde_json::value::RawValue>, asked: Asked) {
         let mut line = Vec::with_capacity(64);
         write_request(cmd, args, &mut line);
+        if self.notes.are_taken() {
+            let text = String::from_utf8_lossy(&line).into_owned();
+            self.notes.write([Change::Asked { asked: asked.kind(), line: text, written: self.command.written() }]);
+        }
         line.push(b'\n');
         let written = if self.unwritten.is_empty() { self.command.write(&line) } else { 0 };
         self.unwritten.extend_from_slice(&line[written..]);
@@ -245,16 +309,29 @@ impl<'a> Conversation<'a> {
     }
 
     async fn take_answers(&mut self) -> Result<Read, Cause> {
+        let before = self.command.lines.rest().0.len();
         let read = self.command.read().await;
+        let mut heard = None;
         while let Some(line) = self.command.lines.next_line() {
             let Some(pending) = self.pending.take() else {
                 tracing::warn!(uid = %self.uid, "module {}: a line that nobody asked for is ignored", self.uid.short());
                 continue;
             };
-            let (response, line) = match line {
-                Ok(line) => (Response::parse(&line), Some(line)),
-                Err(too_long) => (Err(ProtocolError::LineTooLong(too_long.limit)), None),
-            };
+            heard = Some(match line {
+                Ok(line) => (pending, Response::parse(&line), Some(line)),
+                Err(too_long) => (pending, Err(ProtocolError::LineTooLong(too_long.limit)), None),
+            });
+        }
+        if self.command.peeked() > 0 {
+            let mut changes = vec![Change::Heard(self.command.understood(before))];
+            if let Some((pending, response, _)) = &heard {
+                changes.push(Change::Answered);
+                changes.extend(Self::meaning(&pending.asked, response));
+            }
+            self.notes.write(changes);
+            self.command.take();
+        }
+        if let Some((pending, response, line)) = heard {
             if self.record.is_on() {
                 let text = line.map_or_else(|| "null".to_owned(), |line| String::from_utf8_lossy(&line).into_owned());
                 self.record.write(self.row(Namespace::QueueModule, pending.line, text));
@@ -263,6 +340,21 @@ impl<'a> Conversation<'a> {
             self.next_order();
         }
         Ok(read)
+    }
+
+    /// What [`Self::answered`] makes of an answer, to be written down before.
+    fn meaning(asked: &Asked, response: &Result<Response, ProtocolError>) -> Vec<Change> {
+        let good = response.as_ref().is_ok_and(Response::is_success);
+        let ending = |cause: Cause| Change::Ending(cause.name().to_owned());
+        match asked {
+            Asked::Tell(_) => Vec::new(),
+            Asked::Init if good => vec![Change::Report(Report::Started(true))],
+            Asked::Init => vec![Change::Report(Report::Started(false)), ending(Cause::Refused)],
+            Asked::Order(order) => {
+                let report = Change::Report(Report::Answered { order: *order, obeyed: good });
+                std::iter::once(report).chain((*order == Order::Remove).then(|| ending(Cause::Removed))).collect()
+            }
+        }
     }
 
     async fn answered(&mut self, asked: Asked, response: Result<Response, ProtocolError>) -> Result<(), Cause> {
@@ -292,27 +384,46 @@ impl<'a> Conversation<'a> {
     }
 
     async fn take_updates(&mut self) -> Result<Read, Cause> {
+        let before = self.update.lines.rest().0.len();
         let read = self.update.read().await;
+        let mut batch = self.notes.are_taken().then(Batch::default);
         while let Some(line) = self.update.lines.next_line() {
             match line {
-                Ok(line) => self.updated(&line)?,
+                // Where it says that it ends, all of it is read again by whoever goes on before that is written down.
+                Ok(line) => self.updated(&line, batch.as_mut())?,
                 Err(too_long) => self.answers.push(&ProtocolError::LineTooLong(too_long.limit).into()),
             }
+            if let Some(batch) = &mut batch {
+                batch.owes(self.answers.last());
+            }
+        }
+        if self.update.peeked() > 0
+            && let Some(Batch { mut changes, answers }) = batch
+        {
+            changes.push(Change::Updated(self.update.understood(before)));
+            if !answers.is_empty() {
+                changes.push(Change::Owes { answers, written: self.update.written() });
+            }
+            self.notes.write(changes);
+            self.update.take();
         }
         self.write_answers();
         Ok(read)
     }
 
-    /// Carries out one line of the update stream and answers it; `Err` where the module says that it ends.
-    fn updated(&mut self, line: &[u8]) -> Result<(), Cause> {
+    /// Carries out one line of the update stream and appends its answer; `Err` where the module says that it ends.
+    fn updated(&mut self, line: &[u8], mut batch: Option<&mut Batch>) -> Result<(), Cause> {
         let mut rewritten = String::new();
         match Incoming::read(line, &mut rewritten) {
             Ok(Incoming::One(request)) => {
-                let response = self.update(request)?;
+                let response = self.update(request, batch)?;
                 self.answers.push(&response);
             }
             Ok(Incoming::Many(requests)) => {
-                let responses = requests.into_iter().map(|request| self.update(request)).collect::<Result<Vec<_>, _>>()?;
+                let mut responses = Vec::with_capacity(requests.len());
+                for request in requests {
+                    responses.push(self.update(request, batch.as_deref_mut())?);
+                }
                 self.answers.push_list(&responses);
             }
             Err(error) => self.answers.push(&error.into()),
@@ -320,24 +431,39 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    fn update(&self, request: Result<Request<'_>, ProtocolError>) -> Result<Response, Cause> {
+    fn update(&self, request: Result<Request<'_>, ProtocolError>, batch: Option<&mut Batch>) -> Result<Response, Cause> {
         let request = match request {
             Ok(request) => request,
             Err(error) => return Ok(error.into()),
         };
+        let mut change = None;
         let (response, over) = match Update::parse(&request) {
-            Ok(Update::Set(new)) => match self.parameters.set(&new) {
-                Ok(_) => (Response::DONE, false),
-                Err(error) => (Response::Failure(error.to_string()), false),
-            },
+            Ok(Update::Set(new)) => {
+                let set = self.parameters.set(&new);
+                if batch.is_some() {
+                    // Of one that was refused a part may have been taken.
+                    let now = if set.is_ok() { notes::object(&new) } else { notes::value(self.parameters.all()) };
+                    change = now.map(Change::Set);
+                }
+                match set {
+                    Ok(_) => (Response::DONE, false),
+                    Err(error) => (Response::Failure(error.to_string()), false),
+                }
+            }
             Ok(Update::Unset(names)) => {
                 self.parameters.unset(names.iter().map(AsRef::as_ref));
+                if batch.is_some() {
+                    change = Some(Change::Unset(names.iter().map(|name| name.clone().into_owned()).collect()));
+                }
                 (Response::DONE, false)
             }
             Ok(Update::Remove) => (Response::DONE, true),
             Err(ProtocolError::BadCommand) => return Ok(ProtocolError::BadCommand.into()),
             Err(error) => (error.into(), false),
         };
+        if let Some(batch) = batch {
+            batch.changes.extend(change);
+        }
         if self.record.is_on() {
             let mut line = Vec::new();
             write_request(request.cmd.as_deref().unwrap_or_default(), request.raw_args, &mut line);
@@ -351,28 +477,39 @@ impl<'a> Conversation<'a> {
         Row { uid: Some(self.uid), namespace, input, output }
     }
 
-    /// Answers whatever was asked and never will be answered; says whether an order to be removed was among it.
-    async fn abandon(&mut self, error: &ProtocolError) -> bool {
+    /// Answers whatever was asked and never will be answered, and says that the module ends where that is news.
+    async fn abandon(&mut self, cause: Cause, error: &ProtocolError) {
         let uid = self.uid;
-        let mut orders: Vec<Order> = Vec::new();
-        if let Some(pending) = self.pending.take() {
+        let pending = self.pending.take();
+        let is_init = pending.as_ref().is_some_and(|pending| matches!(pending.asked, Asked::Init));
+        let asked = pending.as_ref().into_iter().filter_map(|pending| match &pending.asked {
+            Asked::Order(order) => Some(*order),
+            _ => None,
+        });
+        let removed = asked.chain(self.orders.drain(..)).any(|order| order == Order::Remove);
+        let expected = matches!(cause, Cause::Removed | Cause::Refused | Cause::Drained);
+        let mut reports = Vec::new();
+        if is_init {
+            reports.push((Report::Started(false), Event::Started { uid, result: Err(error.clone()) }));
+        }
+        if removed {
+            let order = Order::Remove;
+            reports.push((Report::Answered { order, obeyed: false }, Event::Answered { uid, order, obeyed: false }));
+        }
+        if !is_init && !removed && !expected {
+            reports.push((Report::Ended, Event::Ended { uid }));
+        }
+        let changes = reports.iter().map(|(report, _)| Change::Report(*report));
+        self.notes.write(std::iter::once(Change::Ending(cause.name().to_owned())).chain(changes));
+        if let Some(pending) = pending {
             self.record.write(self.row(Namespace::QueueModule, pending.line, "null".to_owned()));
-            match pending.asked {
-                Asked::Init => {
-                    let _ = self.events.send(Event::Started { uid, result: Err(error.clone()) }).await;
-                }
-                Asked::Order(order) => orders.push(order),
-                Asked::Tell(answer) => {
-                    let _ = answer.send(Err(error.clone()));
-                }
+            if let Asked::Tell(answer) = pending.asked {
+                let _ = answer.send(Err(error.clone()));
             }
         }
-        orders.extend(self.orders.drain(..));
-        let removed = orders.contains(&Order::Remove);
-        if removed {
-            let _ = self.events.send(Event::Answered { uid, order: Order::Remove, obeyed: false }).await;
+        for (_, event) in reports {
+            let _ = self.events.send(event).await;
         }
-        removed
     }
 }
 
@@ -400,7 +537,7 @@ mod tests {
         let (parameters, record) = (Arc::default(), Record::open(None, "x"));
         let streams = Streams { command, update };
         let timeout = Duration::from_millis(300);
-        let conversation = Conversation::new(Uid::new(), streams, timeout, 1000, &parameters, &record, &events);
+        let conversation = Conversation::new(streams, timeout, 1000, &parameters, &record, &events, Notes::none(Uid::new()));
         let (cause, _) = tokio::join!(conversation.hold(None, &mut directed, tells), module(their_command, their_update));
         assert!(matches!(reported.recv().await, Some(Event::Started { result: Ok(()), .. })));
         (answered.await.unwrap(), cause)

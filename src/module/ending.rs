@@ -25,6 +25,14 @@ pub enum Cause {
 }
 
 impl Cause {
+    const ALL: [Self; 7] =
+        [Self::Removed, Self::Own, Self::StreamLost, Self::TimedOut, Self::Refused, Self::NotConnected, Self::Drained];
+
+    /// The cause of this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.name() == name)
+    }
+
     /// One word, as in `history` and in the journal.
     #[must_use]
     pub const fn name(self) -> &'static str {

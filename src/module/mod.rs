@@ -17,20 +17,28 @@
 //! The broker holds a [`Handle`]; the task speaks back in [`Event`]s. Orders (play, suspend, rm) overtake tells that have
 //! not been written yet, so a busy client cannot delay the queue.
 //!
+//! What changes is written down for the process that may have to go on with the module (`notes`), which begins in the
+//! midst of this picture (`adopt`).
+//!
 //! **Invariants.** One request is outstanding on the command stream at most, and each is answered within its time or ends
 //! the module. Updates are read however many answers the module leaves unread, in bounded memory. After the
 //! [`Event::Gone`] no process of the module is left and the task has ended.
 
+mod adopt;
 mod answers;
 mod conversation;
 mod door;
 mod ending;
 pub mod guest;
+mod notes;
 mod parameters;
 mod ports;
+#[cfg(test)]
+mod resume_tests;
 mod stream;
 mod task;
 
+pub(crate) use adopt::{Adoption, adopt};
 pub use ending::{Cause, Ending};
 pub use parameters::Parameters;
 pub use task::{Birth, spawn};
@@ -154,11 +162,11 @@ impl Handle {
         self.process.get()
     }
 
-    /// Since when it is told what it is told now.
-    pub(crate) fn told_since(&self, told: Told) -> SystemTime {
+    /// Since when it is told what it is told `now`.
+    pub(crate) fn told_since(&self, told: Told, now: SystemTime) -> SystemTime {
         let mut last = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0 != told {
-            *last = (told, SystemTime::now());
+            *last = (told, now);
         }
         last.1
     }

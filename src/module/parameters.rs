@@ -32,6 +32,24 @@ impl Parameters {
         act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Those that were kept.
+    pub(super) fn restore(values: impl IntoIterator<Item = (String, Raw)>) -> Self {
+        let mut inner = Inner::default();
+        for (name, value) in values {
+            inner.bytes += name.len() + value.get().len();
+            inner.values.insert(name.into(), value);
+        }
+        Self { inner: Mutex::new(inner) }
+    }
+
+    /// All of them, as the text of an object.
+    pub(super) fn all(&self) -> Vec<u8> {
+        let names: Vec<Box<str>> = self.with(|inner| inner.values.keys().cloned().collect());
+        let mut out = Vec::new();
+        self.write(names.iter().map(AsRef::as_ref), &mut out);
+        out
+    }
+
     /// Merges `new` into what is there; answers whether anything changed.
     ///
     /// # Errors

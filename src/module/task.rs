@@ -1,15 +1,18 @@
 //! The task of one module, from its launch to the end of its last process.
 
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::conversation::Conversation;
 use super::door::Door;
+use super::notes::Notes;
 use super::ports::{Ports, Streams};
 use super::{Cause, Direct, Ending, Event, Handle, Parameters, Process, Reached, Tell};
 use crate::engine::Told;
+use crate::handover::{Change, Keeper, Kept, Place, Report};
 use crate::journal::Witness;
 use crate::launcher::{Launch, LaunchError, Launcher, TypeName};
 use crate::protocol::{ProtocolError, Raw, Uid};
@@ -19,9 +22,9 @@ use crate::settings::Timeouts;
 
 /// Orders that may wait for the command stream: one that the engine waits for, one that it no longer does, and a
 /// termination.
-const DIRECT_CAPACITY: usize = 4;
+pub(super) const DIRECT_CAPACITY: usize = 4;
 /// Tells that may wait for the command stream; a client beyond that waits for room.
-const TELL_CAPACITY: usize = 16;
+pub(super) const TELL_CAPACITY: usize = 16;
 
 /// Everything a new module is made of.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct Birth {
     pub type_name: Arc<str>,
     /// Whether the type is one of the backgrounds.
     pub background: bool,
+    /// When it is added.
+    pub added: SystemTime,
     /// What `init` is sent.
     pub args: Option<Raw>,
     /// How long its steps may take.
@@ -42,9 +47,10 @@ pub struct Birth {
     pub max_line_bytes: usize,
 }
 
-/// Begins a module's life. Its events go to `events`, its commands and updates into `record`.
+/// Begins a module's life. Its events go to `events`, its commands and updates into `record`, what another process needs to
+/// go on with it to `keeper`.
 #[must_use]
-pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, events: mpsc::Sender<Event>) -> Handle {
+pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, keeper: Keeper, events: mpsc::Sender<Event>) -> Handle {
     // Charts and play counts are made of the log: what a background is told and says has never been in it.
     let record = if birth.background { Record::off() } else { record };
     let (direct, directed) = mpsc::channel(DIRECT_CAPACITY);
@@ -56,28 +62,29 @@ pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, events: 
         uid: birth.uid,
         type_name: Arc::clone(&birth.type_name),
         background: birth.background,
-        added: std::time::SystemTime::now(),
+        added: birth.added,
         parameters: Arc::clone(&parameters),
         witness: witness.clone(),
         process: Arc::clone(&process),
-        told: Arc::new(Mutex::new((Told::Nothing, std::time::SystemTime::now()))),
+        told: Arc::new(Mutex::new((Told::Nothing, birth.added))),
         direct,
         tells,
     };
-    let task = Task { birth, launcher, record, events, parameters, witness, process, directed };
+    let task = Task { birth, launcher, record, keeper, events, parameters, witness, process, directed };
     tokio::spawn(task.live(told));
     handle
 }
 
-struct Task {
-    birth: Birth,
-    launcher: Arc<dyn Launcher>,
-    record: Record,
-    events: mpsc::Sender<Event>,
-    parameters: Arc<Parameters>,
-    witness: Witness,
-    process: Arc<OnceLock<Process>>,
-    directed: mpsc::Receiver<Direct>,
+pub(super) struct Task {
+    pub(super) birth: Birth,
+    pub(super) launcher: Arc<dyn Launcher>,
+    pub(super) record: Record,
+    pub(super) keeper: Keeper,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) parameters: Arc<Parameters>,
+    pub(super) witness: Witness,
+    pub(super) process: Arc<OnceLock<Process>>,
+    pub(super) directed: mpsc::Receiver<Direct>,
 }
 
 /// Why a module did not get as far as `init`.
@@ -93,19 +100,24 @@ impl Task {
         let uid = self.birth.uid;
         let (launched, cause) = match self.connect().await {
             Ok((launched, streams)) => {
+                let kept = self.keep(&streams).await;
+                // Who is not kept is not written about either.
+                let notes = if kept.is_some() { self.notes() } else { Notes::none(uid) };
                 let conversation = Conversation::new(
-                    uid,
                     streams,
                     self.birth.timeouts.command,
                     self.birth.max_line_bytes,
                     &self.parameters,
                     &self.record,
                     &self.events,
+                    notes,
                 );
                 let cause = conversation.hold(self.birth.args.take(), &mut self.directed, told).await;
+                kept.into_iter().for_each(|kept| self.keeper.give_up(kept.number));
                 (Some(launched), cause)
             }
             Err(NotStarted { error, cause, launched }) => {
+                self.notes().write([Change::Ending(cause.name().to_owned()), Change::Report(Report::Started(false))]);
                 let _ = self.events.send(Event::Started { uid, result: Err(error) }).await;
                 (launched, cause)
             }
@@ -116,6 +128,19 @@ impl Task {
         };
         ending.tell(&self.witness);
         let _ = self.events.send(Event::Gone { uid, ending }).await;
+    }
+
+    pub(super) fn notes(&self) -> Notes {
+        Notes::new(self.birth.uid, self.keeper.clone())
+    }
+
+    /// Has the streams kept, before anybody is told that there is a module.
+    async fn keep(&self, streams: &Streams) -> Option<Kept> {
+        let number = self.keeper.push(&streams.command, &streams.update).await?;
+        let command_port = streams.command.local_addr().map_or(0, |address| address.port());
+        let kept = Kept { number, command_port };
+        self.notes().write([Change::Connected(kept)]);
+        Some(kept)
     }
 
     /// Launches and waits for both streams.
@@ -146,6 +171,7 @@ impl Task {
         };
         // Set here alone.
         let _ = self.process.set(Process { pid: launched.pid, cgroup: launched.cgroup.clone() });
+        self.notes().write([Change::Launched(Place { pid: launched.pid, cgroup: launched.cgroup.clone() })]);
         let door = Arc::new(Door::new(self.birth.uid, self.witness.clone(), &launched));
         let mut state = launched.state.clone();
         // A program that ended well may have left a daemon that connects yet; one that failed has not.
@@ -166,7 +192,7 @@ impl Task {
     }
 
     /// The streams are closed: wait for the processes, then stop them (protocol.md section 6).
-    async fn end(&self, launched: Launched, cause: Cause) -> Ending {
+    pub(super) async fn end(&self, launched: Launched, cause: Cause) -> Ending {
         let uid = self.birth.uid;
         let mut state = launched.state;
         let by_itself = timeout(self.birth.timeouts.exit, state.wait_for(State::is_gone)).await.is_ok();

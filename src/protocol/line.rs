@@ -61,6 +61,20 @@ impl LineBuffer {
         !self.bytes.is_empty() || self.skipping
     }
 
+    /// What of a line has come so far, and whether it is too long and skipped.
+    #[must_use]
+    pub fn rest(&self) -> (&[u8], bool) {
+        (&self.bytes, self.skipping)
+    }
+
+    /// Goes on where another buffer was.
+    #[must_use]
+    pub fn resume(mut self, rest: &[u8], skipping: bool) -> Self {
+        self.bytes.extend_from_slice(rest);
+        self.skipping = skipping;
+        self
+    }
+
     /// The next whole line without its `\n` (or `\r\n`), or `None` where more bytes are needed. Lines that are empty
     /// or hold nothing but white space are left out.
     ///

@@ -269,6 +269,13 @@ pub trait Scopes: Send + Sync + 'static {
     /// All scopes that are not gone.
     fn list(&self) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>>;
 
+    /// What the system is about to do with a unit: `stop`, `restart` and the like (`systemctl list-jobs`); `None` where
+    /// nothing is, or where the house knows no units.
+    fn job<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<Option<String>, ScopeError>> {
+        let _ = unit;
+        Box::pin(async { Ok(None) })
+    }
+
     /// Gives up all scopes that are kept ready: what they were made for has changed.
     fn give_up_spares(&self) {}
 

@@ -1,24 +1,27 @@
 //! The sockets that the service manager has opened for this process (`sd_listen_fds(3)`).
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, FromRawFd as _, OwnedFd};
 
 use listenfd::ListenFd;
 use nix::sys::socket::{getsockopt, sockopt};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::Listeners;
+use crate::handover::{Stored, is_stored};
 
 /// The first descriptor that a service manager hands over.
 const FIRST: usize = 3;
 
 /// More descriptors than any service manager hands over.
-const MOST: usize = 4096;
+const MOST: usize = 65_536;
 
 /// Sockets that listen already, TCP and Unix ones.
 #[derive(Debug)]
 pub struct Activation {
     sockets: Vec<Given>,
+    /// What a process before had kept (`FDSTORE=1`, `sd_notify(3)`), by name.
+    stored: Stored,
 }
 
 /// One of them.
@@ -37,7 +40,18 @@ struct Given {
 /// # Errors
 /// As [`Activation::of_process`].
 pub fn activated() -> io::Result<Option<Listeners>> {
-    Ok(Activation::of_process()?.map(Activation::into_listeners))
+    Ok(activated_with_stored()?.0)
+}
+
+/// The sockets of activation, and what a process before had kept by the service manager.
+///
+/// # Errors
+/// As [`Activation::of_process`].
+pub fn activated_with_stored() -> io::Result<(Option<Listeners>, Stored)> {
+    let Some(mut activation) = Activation::of_process()? else { return Ok((None, Vec::new())) };
+    let stored = std::mem::take(&mut activation.stored);
+    let listeners = (!activation.sockets.is_empty()).then(|| activation.into_listeners());
+    Ok((listeners, stored))
 }
 
 impl Activation {
@@ -53,15 +67,23 @@ impl Activation {
             return Err(io::Error::other(format!("LISTEN_FDS names more than {MOST} descriptors")));
         }
         let mut given = ListenFd::from_env();
-        let mut sockets = Vec::new();
+        let (mut sockets, mut stored) = (Vec::new(), Vec::new());
         for at in 0..given.len() {
             let number = FIRST + at;
             let name = names.next().filter(|name| !name.is_empty()).map(str::to_owned);
+            if let Some(name) = name.as_ref().filter(|name| is_stored(name)) {
+                if let Some(descriptor) = given.take_raw_fd(at)? {
+                    // SAFETY: it was handed to this process, and `given` has let go of it.
+                    #[allow(unsafe_code)]
+                    stored.push((name.clone(), unsafe { OwnedFd::from_raw_fd(descriptor) }));
+                }
+                continue;
+            }
             let listeners = take(&mut given, at)
                 .map_err(|error| io::Error::new(error.kind(), format!("descriptor {number} of socket activation {error}")))?;
             sockets.push(Given { number, name, listeners });
         }
-        Ok(if sockets.is_empty() { None } else { Some(Self { sockets }) })
+        Ok(if sockets.is_empty() && stored.is_empty() { None } else { Some(Self { sockets, stored }) })
     }
 
     /// All of them.
@@ -82,7 +104,7 @@ impl Activation {
             None => given.listeners.addresses().iter().any(|address| address.port() == port),
         };
         let sockets: Vec<Given> = self.sockets.extract_if(.., of_service).collect();
-        if sockets.is_empty() { None } else { Some(Self { sockets }.into_listeners()) }
+        if sockets.is_empty() { None } else { Some(Self { sockets, stored: Vec::new() }.into_listeners()) }
     }
 
     /// Where nothing is left, nothing; else what is left, as people read it: `descriptor 3 (127.0.0.1:9420)`.

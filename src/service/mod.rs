@@ -19,7 +19,7 @@ mod listen;
 mod notify;
 mod serve;
 
-pub use activation::{Activation, activated};
+pub use activation::{Activation, activated, activated_with_stored};
 pub use commands::Commands;
 pub use listen::{Listeners, Stream, bind, bind_loopback};
 pub use notify::{Heartbeat, Notifier, Notifiers};

@@ -118,7 +118,7 @@ fn what_is_no_listening_stream_socket_is_one_sentence() {
     let fewer = refusal(Program::Queue, &world, vec![unnamed(local(0))], Some("2"));
     assert_eq!(fewer, "shmooze-queue: descriptor 4 of socket activation is no listening stream socket");
     let many = refusal(Program::Queue, &world, vec![unnamed(local(0))], Some("1000000000000"));
-    assert_eq!(many, "shmooze-queue: LISTEN_FDS names more than 4096 descriptors");
+    assert_eq!(many, "shmooze-queue: LISTEN_FDS names more than 65536 descriptors");
 }
 
 /// Its whole log, from the start to an end in order.

@@ -19,6 +19,7 @@
 mod adopt;
 mod cgroup;
 mod connection;
+mod job;
 mod jobs;
 mod journal;
 mod keeper;
@@ -247,6 +248,10 @@ impl Scopes for Systemd {
             self.adopt().await?;
             Ok(self.house.register.list())
         })
+    }
+
+    fn job<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<Option<String>, ScopeError>> {
+        Box::pin(async move { Ok(job::of_unit(&self.house.bus, unit).await?) })
     }
 
     fn give_up_spares(&self) {

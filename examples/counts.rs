@@ -1,0 +1,147 @@
+//! A module that counts aloud and keeps an account, by which a test can tell whether anything was lost or came twice.
+//!
+//! It announces `n1`, `n2`, … as parameters, a few at a time, with updates of every kind between them, and checks that each update
+//! has exactly the one answer that it deserves. What it is asked goes into the file `$COUNTS_FOLDER/$SHMOOZE_UID`, a line each. It
+//! never stops by itself but for an answer that is wrong, which it writes down as well.
+//!
+//! `do_note` takes a number into the account. `do_rest` ends the counting and answers how far it went.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Error, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// Updates sent before their answers are read.
+const AT_ONCE: u64 = 5;
+/// Between these, so that a test has room for something else.
+const PAUSE: Duration = Duration::from_micros(500);
+
+#[derive(Clone)]
+struct Account(Arc<Mutex<File>>);
+
+impl Account {
+    fn open() -> std::io::Result<Self> {
+        let name = |variable| std::env::var(variable).map_err(|error| Error::other(format!("{variable}: {error}")));
+        let path = PathBuf::from(name("COUNTS_FOLDER")?).join(name("SHMOOZE_UID")?);
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        Ok(Self(Arc::new(Mutex::new(file))))
+    }
+
+    fn enter(&self, line: &str) -> std::io::Result<()> {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        file.write_all(format!("{line}\n").as_bytes())
+    }
+}
+
+fn main() -> std::io::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(host), Some(command), Some(update)) = (arguments.next(), arguments.next(), arguments.next()) else {
+        return Err(Error::other("usage: counts HOST COMMAND_PORT UPDATE_PORT"));
+    };
+    let connect = |port: &str| -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect((host.as_str(), port.parse().map_err(Error::other)?))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    let account = Account::open()?;
+    account.enter(&format!("started {}", std::process::id()))?;
+    let (commands, updates) = (connect(&command)?, connect(&update)?);
+    let rest = Arc::new(AtomicBool::new(false));
+    let (counted, count) = mpsc::channel();
+    let counting = {
+        let (account, rest) = (account.clone(), Arc::clone(&rest));
+        move || match count_aloud(updates, &rest) {
+            Ok((counted_to, stream)) => {
+                let _ = counted.send(counted_to);
+                // Held open to the end.
+                thread::park();
+                drop(stream);
+            }
+            Err(error) => {
+                let _ = account.enter(&format!("wrong {error}"));
+                std::process::exit(1);
+            }
+        }
+    };
+    let mut counting = Some(counting);
+    let mut answers = commands.try_clone()?;
+    for line in BufReader::new(commands).lines() {
+        let request: Value = serde_json::from_str(&line?)?;
+        let name = request["cmd"].as_str().unwrap_or_default();
+        let mut answer = json!({"success": true});
+        match name {
+            "do_note" => {
+                account.enter(&format!("note {}", request["args"]["number"]))?;
+                answer["result"] = request["args"]["number"].clone();
+            }
+            "do_rest" => {
+                rest.store(true, Ordering::Relaxed);
+                answer["result"] = json!(count.recv().map_err(Error::other)?);
+            }
+            _ => account.enter(name)?,
+        }
+        let mut text = answer.to_string();
+        text.push('\n');
+        answers.write_all(text.as_bytes())?;
+        match (name, counting.take()) {
+            ("init", Some(counting)) => drop(thread::spawn(counting)),
+            ("rm", _) => break,
+            (_, again) => counting = again,
+        }
+    }
+    Ok(())
+}
+
+/// The update with this number, and the answer that it deserves.
+fn update(number: u64) -> (String, &'static str) {
+    const DONE: &str = r#"{"success": true}"#;
+    let set = json!({"cmd": "set_parameters", "args": {"parameters": {format!("n{number}"): number}}});
+    match number % 4 {
+        0 => {
+            (json!([set, {"cmd": "nonsense"}]).to_string(), r#"[{"success": true}, {"success": false, "error": "Bad command."}]"#)
+        }
+        1 => (
+            json!([set, {"cmd": "unset_parameters", "args": {"parameters": ["nobody"]}}]).to_string(),
+            r#"[{"success": true}, {"success": true}]"#,
+        ),
+        _ => (set.to_string(), DONE),
+    }
+}
+
+/// Until it may rest; answers how far it came, with the stream on which nothing is to be read any more.
+fn count_aloud(mut stream: TcpStream, rest: &AtomicBool) -> std::io::Result<(u64, TcpStream)> {
+    let mut answers = BufReader::new(stream.try_clone()?).lines();
+    let mut number = 0;
+    while !rest.load(Ordering::Relaxed) {
+        let mut lines = String::new();
+        let first = number + 1;
+        for next in first..first + AT_ONCE {
+            lines.push_str(&update(next).0);
+            lines.push('\n');
+        }
+        // In two pieces, so that lines come in halves, too.
+        let (head, tail) = lines.as_bytes().split_at(lines.len() / 2);
+        stream.write_all(head)?;
+        stream.write_all(tail)?;
+        for next in first..first + AT_ONCE {
+            let answer = answers.next().ok_or_else(|| Error::other("the stream was closed"))??;
+            let expected = update(next).1;
+            if answer != expected {
+                return Err(Error::other(format!("update {next} was answered {answer}, not {expected}")));
+            }
+            number = next;
+        }
+        thread::sleep(PAUSE);
+    }
+    stream.set_nonblocking(true)?;
+    match answers.next() {
+        Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => Ok((number, stream)),
+        other => Err(Error::other(format!("after the last answer came {other:?}"))),
+    }
+}

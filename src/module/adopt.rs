@@ -1,0 +1,184 @@
+//! Modules that were another process's: it has gone, and they have not.
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::conversation::Conversation;
+use super::ports::Streams;
+use super::task::{DIRECT_CAPACITY, TELL_CAPACITY, Task};
+use super::{Birth, Cause, Ending, Event, Handle, Parameters, Process, Reached, Tell};
+use crate::handover::{self, Change, Keeper, Report};
+use crate::journal::Witness;
+use crate::launcher::Launcher;
+use crate::protocol::ProtocolError;
+use crate::record::Record;
+use crate::scope::{Exit, Launched, ScopeError};
+
+/// How long to wait before a launcher that does not know an answer is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is known of a module of the process before.
+#[derive(Debug)]
+pub(crate) struct Adoption {
+    /// What that one wrote down.
+    pub(crate) module: handover::Module,
+    /// Its streams, where they were kept.
+    pub(crate) streams: Option<handover::Streams>,
+    /// Whether the engine waits for it to start.
+    pub(crate) starting: bool,
+    /// Name of the service.
+    pub(crate) service: Arc<str>,
+    /// Longest line taken from it, in bytes.
+    pub(crate) max_line_bytes: usize,
+}
+
+/// Goes on with a module's life; see [`super::spawn`].
+pub(crate) fn adopt(
+    adoption: Adoption,
+    launcher: Arc<dyn Launcher>,
+    record: Record,
+    keeper: Keeper,
+    events: mpsc::Sender<Event>,
+) -> Handle {
+    let Adoption { mut module, streams, starting, service, max_line_bytes } = adoption;
+    let born = &mut module.born;
+    let record = if born.background { Record::off() } else { record };
+    let (direct, directed) = mpsc::channel(DIRECT_CAPACITY);
+    let (tells, told) = mpsc::channel(TELL_CAPACITY);
+    let parameters = Arc::new(Parameters::restore(std::mem::take(&mut module.parameters)));
+    let type_name: Arc<str> = born.type_name.as_str().into();
+    let witness = Witness::new(Arc::clone(&service), born.uid, Arc::clone(&type_name));
+    let process = Arc::new(OnceLock::new());
+    if let Some(handover::Place { pid, cgroup }) = &module.place {
+        let _ = process.set(Process { pid: *pid, cgroup: cgroup.clone() });
+    }
+    let handle = Handle {
+        uid: born.uid,
+        type_name: Arc::clone(&type_name),
+        background: born.background,
+        added: handover::time(born.added),
+        parameters: Arc::clone(&parameters),
+        witness: witness.clone(),
+        process: Arc::clone(&process),
+        told: Arc::new(Mutex::new((module.told.0, handover::time(module.told.1)))),
+        direct,
+        tells,
+    };
+    let birth = Birth {
+        uid: born.uid,
+        service,
+        type_name,
+        background: born.background,
+        added: handover::time(born.added),
+        args: born.args.take(),
+        timeouts: born.timeouts,
+        max_line_bytes,
+    };
+    let task = Task { birth, launcher, record, keeper, events, parameters, witness, process, directed };
+    tokio::spawn(task.live_on(module, streams, starting, told));
+    handle
+}
+
+impl Task {
+    async fn live_on(
+        mut self,
+        module: handover::Module,
+        streams: Option<handover::Streams>,
+        starting: bool,
+        told: mpsc::Receiver<Tell>,
+    ) {
+        let uid = self.birth.uid;
+        let cause = self.converse(&module, streams, starting, told).await;
+        module.kept.into_iter().for_each(|kept| self.keeper.give_up(kept.number));
+        let ending = match self.watch(module.place.as_ref()).await {
+            Some(launched) => self.end(launched, cause).await,
+            None => {
+                let exit = module.place.map(|_| Exit::Unknown);
+                Ending { cause, reached: Reached::Exit, exit, exceeded: None }
+            }
+        };
+        ending.tell(&self.witness);
+        let _ = self.events.send(Event::Gone { uid, ending }).await;
+    }
+
+    /// Until the streams are closed, if they are not already; answers why.
+    async fn converse(
+        &mut self,
+        module: &handover::Module,
+        streams: Option<handover::Streams>,
+        starting: bool,
+        told: mpsc::Receiver<Tell>,
+    ) -> Cause {
+        let cause = module.ending.as_deref().and_then(Cause::from_name);
+        let cause = match (cause, module.terminate) {
+            (Some(cause), _) => Some(cause),
+            (None, Some(drained)) => Some(if drained { Cause::Drained } else { Cause::Refused }),
+            (None, None) => None,
+        };
+        let cause = match (cause, streams) {
+            (None, Some(streams)) => match self.resume(module, streams, told).await {
+                Ok(cause) => return cause,
+                Err(error) => {
+                    tracing::warn!(uid = %self.birth.uid, "module {}: its streams are lost: {error}", self.birth.uid.short());
+                    Cause::StreamLost
+                }
+            },
+            (Some(cause), Some(streams)) => {
+                // Its module is told, whoever else has them open.
+                let _ = (streams.command.shutdown(std::net::Shutdown::Both), streams.update.shutdown(std::net::Shutdown::Both));
+                cause
+            }
+            (Some(cause), None) => cause,
+            (None, None) if module.kept.is_some() => Cause::StreamLost,
+            (None, None) => Cause::NotConnected,
+        };
+        let uid = self.birth.uid;
+        let (report, event) = if starting {
+            (Report::Started(false), Event::Started { uid, result: Err(ProtocolError::NotConnected) })
+        } else {
+            (Report::Ended, Event::Ended { uid })
+        };
+        self.notes().write([Change::Ending(cause.name().to_owned()), Change::Report(report)]);
+        let _ = self.events.send(event).await;
+        cause
+    }
+
+    async fn resume(
+        &mut self,
+        module: &handover::Module,
+        streams: handover::Streams,
+        told: mpsc::Receiver<Tell>,
+    ) -> std::io::Result<Cause> {
+        let tokio_stream = |stream: std::net::TcpStream| {
+            stream.set_nonblocking(true)?;
+            TcpStream::from_std(stream)
+        };
+        let streams = Streams { command: tokio_stream(streams.command)?, update: tokio_stream(streams.update)? };
+        let (timeout, limit) = (self.birth.timeouts.command, self.birth.max_line_bytes);
+        let notes = self.notes();
+        let conversation = Conversation::new(streams, timeout, limit, &self.parameters, &self.record, &self.events, notes)
+            .resume(limit, module)?;
+        Ok(conversation.hold(self.birth.args.take(), &mut self.directed, told).await)
+    }
+
+    /// How far its processes have come; `None` where nobody knows any of them any more.
+    async fn watch(&self, place: Option<&handover::Place>) -> Option<Launched> {
+        let uid = self.birth.uid;
+        loop {
+            match self.launcher.watch(uid).await {
+                Ok(state) => {
+                    let (pid, cgroup) = place.map_or((0, None), |place| (place.pid, place.cgroup.clone()));
+                    return Some(Launched { pid, cgroup, state });
+                }
+                Err(ScopeError::NoSuchScope(_)) => return None,
+                Err(error) => {
+                    tracing::warn!(%uid, "module {}: the launcher does not tell how it is: {error}", uid.short());
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
