@@ -18,7 +18,7 @@
 //! **What is written when.** Everything is written down before it is acknowledged to anybody: a change of the list before its client
 //! is answered, a request before it is written to the module, the meaning of a line before the line is taken out of the
 //! socket and answered. The kernel keeps the other half: the next broker compares what was to be taken and written with what
-//! was ([`Counts`]), and so knows whether a line counts already, and where in an answer or a request to go on.
+//! was (`Counts`), and so knows whether a line counts already, and where in an answer or a request to go on.
 //!
 //! ```text
 //!   peek at a line ─▶ write down what it means ─▶ take it ─▶ answer it
