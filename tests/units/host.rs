@@ -68,9 +68,9 @@ pub fn settings() -> Value {
     })
 }
 
-/// Runs `shmz` and answers what it prints.
+/// Runs `shmz` and answers what it prints. It may have to wait for services that start on a busy machine.
 pub fn shmz(machine: &Machine, words: &[&str]) -> String {
-    machine.run(&[&["shmz"], words].concat()).success().text()
+    machine.run(&[&["shmz", "--timeout", "60000"], words].concat()).success().text()
 }
 
 /// Adds a module and answers its uid.
