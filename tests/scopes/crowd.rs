@@ -1,7 +1,6 @@
 //! Many scopes, and scopes of others.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use shmooze::scope::{Exit, Reached, Scopes as _, State};
 
@@ -10,17 +9,7 @@ use crate::world::{PATIENCE, World, cgroup, ended, held, nothing_is_held_but};
 #[tokio::test]
 async fn fifty_at_once_and_nothing_is_left() {
     let Some(world) = World::alone("fifty").await else { return };
-    // Whatever is opened once and kept is open now, and as many processes wait as ever will.
-    while world.house.warm() < 8 {
-        let mut modules = Vec::new();
-        for _ in 0..8 {
-            modules.push(world.launch(world.spec("exit 0")).await);
-        }
-        for module in &mut modules {
-            module.gone(&world).await;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    world.accustomed().await;
     let before = held().await;
     let mut launches = tokio::task::JoinSet::new();
     for number in 0..50 {

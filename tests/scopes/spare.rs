@@ -93,9 +93,7 @@ async fn a_module_in_a_spare_is_like_any_other() {
 async fn eight_at_once_each_in_one_of_its_own() {
     let Some(world) = World::alone("eight").await else { return };
     let world = Arc::new(world);
-    // Whatever is opened once and kept is open now.
-    end(&world, vec![first(&world, &world.house, 8).await]).await;
-    eventually("one waits without a scope", || world.house.warm() == 1).await;
+    world.accustomed().await;
     let before = held().await;
     let mut modules = vec![first(&world, &world.house, 8).await];
     let mut launches = tokio::task::JoinSet::new();

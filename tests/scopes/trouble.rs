@@ -18,9 +18,7 @@ const SHORT_WAIT: Duration = Duration::from_secs(20);
 /// Begins and ends modules of all sorts, many at once, while systemctl(1) does `what`, again and again; some live all the
 /// while. Neither a scope nor a process nor a descriptor is left.
 pub async fn under_load(world: &Arc<World>, times: usize, what: &[&[&str]]) {
-    // Whatever is opened once and kept is open now.
-    let mut first = world.launch(world.spec("exit 0")).await;
-    first.gone(world).await;
+    world.accustomed().await;
     let before = held().await;
     let mut old = Vec::new();
     for _ in 0..3 {

@@ -165,6 +165,20 @@ impl World {
         text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
     }
 
+    /// Until whatever is opened once and kept is open, and as many processes wait to become modules as ever will.
+    pub async fn accustomed(&self) {
+        while self.house.warm() < 8 {
+            let mut modules = Vec::new();
+            for _ in 0..8 {
+                modules.push(self.launch(self.spec("exit 0")).await);
+            }
+            for module in &mut modules {
+                module.gone(self).await;
+            }
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+    }
+
     /// Neither unit nor process is left of any scope of this test.
     pub async fn nothing_is_left(&self) {
         eventually("all units gone", || self.units().is_empty()).await;
