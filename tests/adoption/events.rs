@@ -168,7 +168,7 @@ fn end_while_away(machine: &Machine, services: &[&str], uid: &str) -> String {
 pub fn away(machine: &Machine) {
     let gated = format!("[Service]\nExecStartPre=bash -c 'until [ -e {GATE} ]; do sleep 0.1; done'\n");
     for service in ["pool", "launcher"] {
-        machine.write(&format!("/etc/systemd/system/shmooze-{service}.service.d/gated.conf"), &gated);
+        machine.write(&format!("/etc/systemd/system/shmooze-{service}.service.d/gated.conf"), gated.as_str());
     }
     machine.run(&["touch", GATE]).success();
     machine.run(&["systemctl", "daemon-reload"]).success();

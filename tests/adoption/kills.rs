@@ -36,7 +36,7 @@ fn prove(victims: impl Fn(&mut Random) -> Vec<&'static str>) {
     let mut words = plan.split(' ').map(str::trim);
     let kills = words.next().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let seed: u64 = words.next().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| now.as_micros() as u64 | 1);
+    let seed: u64 = words.next().and_then(|seed| seed.parse().ok()).unwrap_or(now.as_micros() as u64 | 1);
     println!("SHMOOZE_SEED={seed} SHMOOZE_KILLS={kills}");
     run(&["systemctl", "start", "shmooze.target", "shmooze-gateway.service"]);
     let over = AtomicBool::new(false);

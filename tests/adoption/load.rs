@@ -107,7 +107,7 @@ impl Client {
         match (what, one) {
             (0, _) | (_, None) => self.add(),
             (1, Some(uid)) if uid != self.stays && (self.order.len() >= MOST || random.below(2) == 0) => self.remove(uid),
-            (1 | 2, Some(uid)) => self.to_top(uid),
+            (1 | 2, Some(uid)) => self.raise(uid),
             (_, Some(uid)) => self.note(uid),
         }
         self.look();
@@ -147,7 +147,7 @@ impl Client {
         }
     }
 
-    fn to_top(&mut self, uid: String) {
+    fn raise(&mut self, uid: String) {
         match ask("mv", &json!({"uids": [uid]})) {
             Ok(_) => {
                 self.done[2] += 1;

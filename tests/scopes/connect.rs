@@ -1,9 +1,10 @@
 //! Modules that never open their streams: a broker's own code, in a scope of systemd.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
+use shmooze::handover::Keeper;
 use shmooze::launcher::Local;
 use shmooze::module::{self, Birth, Cause, Event};
 use shmooze::protocol::Uid;
@@ -31,6 +32,7 @@ async fn added(world: &World, script: &str) -> (module::Ending, Duration) {
         service: world.service.as_str().into(),
         type_name: "clock".into(),
         background: false,
+        added: SystemTime::now(),
         args: None,
         timeouts: Timeouts { connect: CONNECT, exit: EXIT, terminate: SHORT, ..Timeouts::default() },
         max_line_bytes: 65536,
@@ -38,7 +40,7 @@ async fn added(world: &World, script: &str) -> (module::Ending, Duration) {
     let uid = birth.uid;
     let (events, mut told) = mpsc::channel(8);
     let begun = Instant::now();
-    let _handle = module::spawn(birth, Arc::new(launcher), Record::off(), events);
+    let _handle = module::spawn(birth, Arc::new(launcher), Record::off(), Keeper::off(), events);
     let mut ending = None;
     while let Some(event) = tokio::time::timeout(PATIENCE, told.recv()).await.unwrap() {
         match event {
