@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::CliError;
-use crate::protocol::{Raw, parse_object, raw_string, write_string};
+use crate::protocol::{Raw, parse_object, raw_string, write_object};
 
 /// The arguments for a module: each word `key=value`, the value being JSON where it reads as JSON, and text otherwise;
 /// or one word `{…}`, a JSON object. `None` where there is no word.
@@ -55,16 +55,8 @@ pub(super) fn json(text: &str) -> Result<Raw, serde_json::Error> {
 }
 
 fn assemble(members: &[(&str, Raw)]) -> Result<Raw, CliError> {
-    let mut text = b"{".to_vec();
-    for (index, (key, value)) in members.iter().enumerate() {
-        if index > 0 {
-            text.extend_from_slice(b", ");
-        }
-        write_string(key, &mut text);
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(value.get().as_bytes());
-    }
-    text.push(b'}');
+    let mut text = Vec::new();
+    write_object(members.iter().map(|(key, value)| (*key, &**value)), &mut text);
     let unfit = |error: String| CliError::Usage(format!("Arguments cannot be written as JSON: {error}."));
     let text = String::from_utf8(text).map_err(|error| unfit(error.to_string()))?;
     RawValue::from_string(text).map_err(|error| unfit(error.to_string()))

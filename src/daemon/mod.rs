@@ -123,10 +123,7 @@ impl Options {
     /// As [`Options::load`], and nothing is in force in their place but what was.
     pub async fn load_again(&self) -> Result<Arc<Settings>, String> {
         let path = self.settings.clone();
-        let load = move || Settings::load(path.as_deref()).map(Self::look_at).map_err(|error| error.to_string());
-        // The file may be on a disk that sleeps, and the users of modules in a directory that is asked over the network.
-        let loaded = tokio::task::spawn_blocking(load).await;
-        loaded.unwrap_or_else(|error| Err(error.to_string()))
+        blocking(move || Settings::load(path.as_deref()).map(Self::look_at).map_err(|error| error.to_string())).await
     }
 
     fn look_at(settings: Settings) -> Arc<Settings> {
@@ -135,4 +132,9 @@ impl Options {
         }
         Arc::new(settings)
     }
+}
+
+/// Reads files where nobody waits for the disk, which may sleep, or for a directory of users that is asked over the network.
+async fn blocking<T: Send + 'static>(read: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.to_string()))
 }

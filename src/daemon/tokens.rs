@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::blocking;
 use crate::access::Tokens;
 use crate::settings::{Keeper, Settings, load_tokens};
 
@@ -28,13 +29,12 @@ impl TokenOptions {
     pub async fn load(&self, settings: &Arc<Settings>) -> Result<Arc<Tokens>, String> {
         let credentials = std::env::var_os(CREDENTIALS_DIRECTORY).map(PathBuf::from);
         let (given, settings) = (self.tokens.clone(), Arc::clone(settings));
-        // The file may be on a disk that sleeps.
-        let load = move || match file(given.as_deref(), credentials.as_deref()) {
+        blocking(move || match file(given.as_deref(), credentials.as_deref()) {
             Some((path, keeper)) => load_tokens(&path, keeper, &settings).map_err(|error| error.to_string()),
             None => Ok(Tokens::default()),
-        };
-        let loaded = tokio::task::spawn_blocking(load).await;
-        loaded.unwrap_or_else(|error| Err(error.to_string())).map(Arc::new)
+        })
+        .await
+        .map(Arc::new)
     }
 }
 

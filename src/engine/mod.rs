@@ -15,8 +15,8 @@
 //! **Invariants.** No I/O, no clock, no lock, no async. What was asked for is answered exactly once: each [`Ticket`]
 //! comes back in one [`Effect::Done`] or [`Effect::Refuse`]. A module in the list was initialised and has not ended.
 //! A queue never has two modules told to play: the order to play goes out only together with, and after, the orders
-//! that suspend or remove whatever played before. Whoever feeds the same inputs to an engine that was
-//! [restored](Engine::restore) gets the same effects as from the one whose [`Snapshot`] it was.
+//! that suspend or remove whatever played before. Whoever feeds the same inputs to an engine that was kept and read
+//! again gets the same effects as from the one that it was.
 
 mod pool;
 mod queue;
@@ -171,11 +171,6 @@ impl Entry {
     }
 }
 
-/// All that an engine knows, to be kept and [restored](Engine::restore).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Snapshot(Engine);
-
 /// Either kind of engine. Names of its fields are part of what is kept (`handover/`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Engine {
@@ -186,18 +181,6 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// All that it knows.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot(self.clone())
-    }
-
-    /// The engine that the snapshot was taken of.
-    #[must_use]
-    pub fn restore(snapshot: Snapshot) -> Self {
-        snapshot.0
-    }
-
     /// Whether it takes nothing new.
     #[must_use]
     pub const fn is_draining(&self) -> bool {

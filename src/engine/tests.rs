@@ -383,8 +383,8 @@ enum Act {
 
 /// The engine that is made of what is kept of `engine`, which is the same.
 fn kept(engine: &Engine) -> Engine {
-    let text = serde_json::to_string(&engine.snapshot()).unwrap();
-    let restored = Engine::restore(serde_json::from_str(&text).unwrap());
+    let text = serde_json::to_string(engine).unwrap();
+    let restored: Engine = serde_json::from_str(&text).unwrap();
     assert_eq!(&restored, engine);
     restored
 }

@@ -42,11 +42,17 @@ macro_rules! tell {
             MESSAGE_ID = $id,
             SHMOOZE_SERVICE = %$witness.service,
             SHMOOZE_UID = %$witness.uid,
-            SHMOOZE_TYPE = %$witness.type_name,
             SHMOOZE_EVENT = $event,
             $($fields)*
             $($message)+
         )
+    };
+}
+
+/// As `tell`, of a module, which has a type.
+macro_rules! tell_of_module {
+    ($level:ident, $witness:expr, $event:literal, $id:expr, { $($fields:tt)* }, $($message:tt)+) => {
+        tell!($level, $witness, $event, $id, { SHMOOZE_TYPE = %$witness.type_name, $($fields)* }, $($message)+)
     };
 }
 
@@ -61,18 +67,18 @@ impl Witness {
     /// stands before what the program says itself.
     pub fn launched(&self, pid: u32, scope: Option<&str>) {
         let (module, type_name) = (self.uid.short(), &self.type_name);
-        tell!(info, self, "launched", id::LAUNCHED, { SHMOOZE_PID = pid, SHMOOZE_SCOPE = scope, },
+        tell_of_module!(info, self, "launched", id::LAUNCHED, { SHMOOZE_PID = pid, SHMOOZE_SCOPE = scope, },
             "module {module}: {type_name} is launched as process {pid}");
     }
 
     /// It obeyed a `play`.
     pub fn playing(&self) {
-        tell!(info, self, "playing", id::PLAYING, {}, "module {}: plays", self.uid.short());
+        tell_of_module!(info, self, "playing", id::PLAYING, {}, "module {}: plays", self.uid.short());
     }
 
     /// It obeyed a `suspend`.
     pub fn suspended(&self) {
-        tell!(info, self, "suspended", id::SUSPENDED, {}, "module {}: is suspended", self.uid.short());
+        tell_of_module!(info, self, "suspended", id::SUSPENDED, {}, "module {}: is suspended", self.uid.short());
     }
 
     /// No process of it is left; `well` where nothing went wrong.
@@ -80,17 +86,17 @@ impl Witness {
         let EndFields { cause, reached, exit_code, exit_status } = fields;
         let module = self.uid.short();
         if well {
-            tell!(info, self, "ended", id::ENDED, { SHMOOZE_CAUSE = cause, SHMOOZE_REACHED = reached, EXIT_CODE = exit_code, EXIT_STATUS = exit_status, },
+            tell_of_module!(info, self, "ended", id::ENDED, { SHMOOZE_CAUSE = cause, SHMOOZE_REACHED = reached, EXIT_CODE = exit_code, EXIT_STATUS = exit_status, },
                 "module {module}: {how}");
         } else {
-            tell!(warn, self, "ended", id::ENDED, { SHMOOZE_CAUSE = cause, SHMOOZE_REACHED = reached, EXIT_CODE = exit_code, EXIT_STATUS = exit_status, },
+            tell_of_module!(warn, self, "ended", id::ENDED, { SHMOOZE_CAUSE = cause, SHMOOZE_REACHED = reached, EXIT_CODE = exit_code, EXIT_STATUS = exit_status, },
                 "module {module}: {how}");
         }
     }
 
     /// Somebody else was refused, or something that it did.
     pub fn refused(&self, what: &str) {
-        tell!(warn, self, "refused", id::REFUSED, {}, "module {}: refused {what}", self.uid.short());
+        tell_of_module!(warn, self, "refused", id::REFUSED, {}, "module {}: refused {what}", self.uid.short());
     }
 }
 
@@ -99,19 +105,6 @@ impl Witness {
 pub struct ProgramWitness {
     service: Arc<str>,
     uid: Uid,
-}
-
-macro_rules! tell_program {
-    ($level:ident, $witness:expr, $event:literal, $id:expr, { $($fields:tt)* }, $($message:tt)+) => {
-        tracing::$level!(
-            MESSAGE_ID = $id,
-            SHMOOZE_SERVICE = %$witness.service,
-            SHMOOZE_UID = %$witness.uid,
-            SHMOOZE_EVENT = $event,
-            $($fields)*
-            $($message)+
-        )
-    };
 }
 
 impl ProgramWitness {
@@ -123,13 +116,13 @@ impl ProgramWitness {
 
     /// It is about to be executed, in the scope of this name where it has one.
     pub fn launched(&self, pid: u32, scope: Option<&str>) {
-        tell_program!(info, self, "launched", id::PROGRAM_LAUNCHED, { SHMOOZE_PID = pid, SHMOOZE_SCOPE = scope, },
+        tell!(info, self, "launched", id::PROGRAM_LAUNCHED, { SHMOOZE_PID = pid, SHMOOZE_SCOPE = scope, },
             "{}: launched as process {pid}", self.service);
     }
 
     /// It has ended, which it should not.
     pub fn ended(&self, exit: impl std::fmt::Display) {
-        tell_program!(warn, self, "ended", id::PROGRAM_ENDED, {}, "{}: ended: {exit}; it is started again", self.service);
+        tell!(warn, self, "ended", id::PROGRAM_ENDED, {}, "{}: ended: {exit}; it is started again", self.service);
     }
 
     /// It could not be started.

@@ -1,6 +1,6 @@
 //! Modules that were another process's: it has gone, and they have not.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -8,10 +8,9 @@ use tokio::sync::mpsc;
 
 use super::conversation::Conversation;
 use super::ports::Streams;
-use super::task::{DIRECT_CAPACITY, TELL_CAPACITY, Task};
+use super::task::Task;
 use super::{Birth, Cause, Ending, Event, Handle, Parameters, Process, Reached, Tell};
 use crate::handover::{self, Change, Keeper, Report};
-use crate::journal::Witness;
 use crate::launcher::Launcher;
 use crate::protocol::ProtocolError;
 use crate::record::Record;
@@ -45,40 +44,23 @@ pub(crate) fn adopt(
 ) -> Handle {
     let Adoption { mut module, streams, starting, service, max_line_bytes } = adoption;
     let born = &mut module.born;
-    let record = if born.background { Record::off() } else { record };
-    let (direct, directed) = mpsc::channel(DIRECT_CAPACITY);
-    let (tells, told) = mpsc::channel(TELL_CAPACITY);
-    let parameters = Arc::new(Parameters::restore(std::mem::take(&mut module.parameters)));
-    let type_name: Arc<str> = born.type_name.as_str().into();
-    let witness = Witness::new(Arc::clone(&service), born.uid, Arc::clone(&type_name));
-    let process = Arc::new(OnceLock::new());
-    if let Some(handover::Place { pid, cgroup }) = &module.place {
-        let _ = process.set(Process { pid: *pid, cgroup: cgroup.clone() });
-    }
-    let handle = Handle {
-        uid: born.uid,
-        type_name: Arc::clone(&type_name),
-        background: born.background,
-        added: handover::time(born.added),
-        parameters: Arc::clone(&parameters),
-        witness: witness.clone(),
-        process: Arc::clone(&process),
-        told: Arc::new(Mutex::new((module.told.0, handover::time(module.told.1)))),
-        direct,
-        tells,
-    };
     let birth = Birth {
         uid: born.uid,
         service,
-        type_name,
+        type_name: born.type_name.as_str().into(),
         background: born.background,
         added: handover::time(born.added),
         args: born.args.take(),
         timeouts: born.timeouts,
         max_line_bytes,
     };
-    let task = Task { birth, launcher, record, keeper, events, parameters, witness, process, directed };
-    tokio::spawn(task.live_on(module, streams, starting, told));
+    let parameters = Parameters::restore(std::mem::take(&mut module.parameters));
+    let told = (module.told.0, handover::time(module.told.1));
+    let (task, handle, tells) = Task::new(birth, parameters, told, launcher, record, keeper, events);
+    if let Some(handover::Place { pid, cgroup }) = &module.place {
+        let _ = task.process.set(Process { pid: *pid, cgroup: cgroup.clone() });
+    }
+    tokio::spawn(task.live_on(module, streams, starting, tells));
     handle
 }
 

@@ -19,7 +19,7 @@ use super::{Cause, Direct, Event, Parameters, Tell};
 use crate::deadline::poll_deadline;
 use crate::engine::Order;
 use crate::handover::{self, Change, Report};
-use crate::protocol::{Incoming, ProtocolError, Raw, Request, Response, Uid, Update, write_request};
+use crate::protocol::{Incoming, ProtocolError, Raw, Request, Response, Uid, Update, raw_text, write_request};
 use crate::record::{Namespace, Record, Row};
 
 /// The two streams while the module lives.
@@ -442,7 +442,7 @@ impl<'a> Conversation<'a> {
                 let set = self.parameters.set(&new);
                 if batch.is_some() {
                     // Of one that was refused a part may have been taken.
-                    let now = if set.is_ok() { notes::object(&new) } else { notes::value(self.parameters.all()) };
+                    let now = if set.is_ok() { notes::object(&new) } else { raw_text(self.parameters.all()) };
                     change = now.map(Change::Set);
                 }
                 match set {

@@ -1,9 +1,7 @@
 //! What a module's task writes down, so that another process can go on with the module.
 
-use serde_json::value::RawValue;
-
 use crate::handover::{Change, Entry, Keeper, Owed};
-use crate::protocol::{Object, Raw, Uid, write_string};
+use crate::protocol::{Object, Raw, Uid, raw_text, write_object};
 
 /// Writes down what changes of one module, where anything is kept.
 #[derive(Debug, Clone)]
@@ -59,20 +57,7 @@ impl Batch {
 
 /// An object as the value that it was read from, but for white space.
 pub(super) fn object(object: &Object<'_>) -> Option<Raw> {
-    let mut out = vec![b'{'];
-    for (at, (name, value)) in object.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_string(name, &mut out);
-        out.push(b':');
-        out.extend_from_slice(value.get().as_bytes());
-    }
-    out.push(b'}');
-    value(out)
-}
-
-/// JSON text as a value.
-pub(super) fn value(json: Vec<u8>) -> Option<Raw> {
-    String::from_utf8(json).ok().and_then(|text| RawValue::from_string(text).ok())
+    let mut out = Vec::new();
+    write_object(object.iter(), &mut out);
+    raw_text(out)
 }

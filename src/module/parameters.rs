@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
 
-use crate::protocol::{Object, Raw, write_string};
+use crate::protocol::{Object, Raw, write_object};
 
 /// Names and values may take this many bytes for each module; what would exceed it is refused.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -72,17 +72,8 @@ impl Parameters {
     /// Appends an object of those of `names` that are there.
     pub fn write<'a>(&self, names: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
         self.with(|inner| {
-            out.push(b'{');
-            let mut first = true;
-            for (name, value) in names.filter_map(|name| inner.values.get_key_value(name)) {
-                if !std::mem::take(&mut first) {
-                    out.extend_from_slice(b", ");
-                }
-                write_string(name, out);
-                out.extend_from_slice(b": ");
-                out.extend_from_slice(value.get().as_bytes());
-            }
-            out.push(b'}');
+            let there = names.filter_map(|name| inner.values.get_key_value(name));
+            write_object(there.map(|(name, value)| (&**name, &**value)), out);
         });
     }
 

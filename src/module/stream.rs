@@ -150,12 +150,15 @@ impl Stream {
         match read.await {
             Poll::Pending => Read::Nothing,
             Poll::Ready(Ok(0) | Err(_)) => Read::Closed,
-            Poll::Ready(Ok(bytes)) => {
-                let more = bytes >= appetite;
-                self.appetite = if more { MUCH } else { LITTLE };
-                Read::Bytes { more }
-            }
+            Poll::Ready(Ok(bytes)) => self.fed(bytes),
         }
+    }
+
+    /// So many bytes came.
+    const fn fed(&mut self, bytes: usize) -> Read {
+        let more = bytes >= self.appetite;
+        self.appetite = if more { MUCH } else { LITTLE };
+        Read::Bytes { more }
     }
 
     /// As [`Stream::read`], and leaves all where it is.
@@ -183,9 +186,7 @@ impl Stream {
             Some(0) => Read::Closed,
             Some(bytes) => {
                 self.peeked = bytes;
-                let more = bytes >= appetite;
-                self.appetite = if more { MUCH } else { LITTLE };
-                Read::Bytes { more }
+                self.fed(bytes)
             }
         }
     }

@@ -22,9 +22,9 @@ use crate::settings::Timeouts;
 
 /// Orders that may wait for the command stream: one that the engine waits for, one that it no longer does, and a
 /// termination.
-pub(super) const DIRECT_CAPACITY: usize = 4;
+const DIRECT_CAPACITY: usize = 4;
 /// Tells that may wait for the command stream; a client beyond that waits for room.
-pub(super) const TELL_CAPACITY: usize = 16;
+const TELL_CAPACITY: usize = 16;
 
 /// Everything a new module is made of.
 #[derive(Debug)]
@@ -51,27 +51,9 @@ pub struct Birth {
 /// go on with it to `keeper`.
 #[must_use]
 pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, keeper: Keeper, events: mpsc::Sender<Event>) -> Handle {
-    // Charts and play counts are made of the log: what a background is told and says has never been in it.
-    let record = if birth.background { Record::off() } else { record };
-    let (direct, directed) = mpsc::channel(DIRECT_CAPACITY);
-    let (tells, told) = mpsc::channel(TELL_CAPACITY);
-    let parameters = Arc::new(Parameters::default());
-    let witness = Witness::new(Arc::clone(&birth.service), birth.uid, Arc::clone(&birth.type_name));
-    let process = Arc::default();
-    let handle = Handle {
-        uid: birth.uid,
-        type_name: Arc::clone(&birth.type_name),
-        background: birth.background,
-        added: birth.added,
-        parameters: Arc::clone(&parameters),
-        witness: witness.clone(),
-        process: Arc::clone(&process),
-        told: Arc::new(Mutex::new((Told::Nothing, birth.added))),
-        direct,
-        tells,
-    };
-    let task = Task { birth, launcher, record, keeper, events, parameters, witness, process, directed };
-    tokio::spawn(task.live(told));
+    let told = (Told::Nothing, birth.added);
+    let (task, handle, tells) = Task::new(birth, Parameters::default(), told, launcher, record, keeper, events);
+    tokio::spawn(task.live(tells));
     handle
 }
 
@@ -96,6 +78,38 @@ struct NotStarted {
 }
 
 impl Task {
+    /// The task of a module, its handle, and what clients will want of it; `told` is what it was told last, and when.
+    pub(super) fn new(
+        birth: Birth,
+        parameters: Parameters,
+        told: (Told, SystemTime),
+        launcher: Arc<dyn Launcher>,
+        record: Record,
+        keeper: Keeper,
+        events: mpsc::Sender<Event>,
+    ) -> (Self, Handle, mpsc::Receiver<Tell>) {
+        // Charts and play counts are made of the log: what a background is told and says has never been in it.
+        let record = if birth.background { Record::off() } else { record };
+        let (direct, directed) = mpsc::channel(DIRECT_CAPACITY);
+        let (tells, wanted) = mpsc::channel(TELL_CAPACITY);
+        let parameters = Arc::new(parameters);
+        let witness = Witness::new(Arc::clone(&birth.service), birth.uid, Arc::clone(&birth.type_name));
+        let process = Arc::default();
+        let handle = Handle {
+            uid: birth.uid,
+            type_name: Arc::clone(&birth.type_name),
+            background: birth.background,
+            added: birth.added,
+            parameters: Arc::clone(&parameters),
+            witness: witness.clone(),
+            process: Arc::clone(&process),
+            told: Arc::new(Mutex::new(told)),
+            direct,
+            tells,
+        };
+        (Self { birth, launcher, record, keeper, events, parameters, witness, process, directed }, handle, wanted)
+    }
+
     async fn live(mut self, told: mpsc::Receiver<Tell>) {
         let uid = self.birth.uid;
         let (launched, cause) = match self.connect().await {

@@ -58,7 +58,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 }
 
 /// A key that borrows from the text where it holds no escape.
-struct Key<'a>(Cow<'a, str>);
+pub(crate) struct Key<'a>(pub(crate) Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -123,7 +123,26 @@ pub fn raw_null() -> Raw {
 pub fn raw_string(text: &str) -> Raw {
     let mut out = Vec::with_capacity(text.len() + 2);
     write_string(text, &mut out);
-    String::from_utf8(out).ok().and_then(|text| RawValue::from_string(text).ok()).unwrap_or_else(raw_null)
+    raw_text(out).unwrap_or_else(raw_null)
+}
+
+/// JSON text as a value; `None` where it is none.
+pub(crate) fn raw_text(json: Vec<u8>) -> Option<Raw> {
+    RawValue::from_string(String::from_utf8(json).ok()?).ok()
+}
+
+/// Appends these members as a JSON object.
+pub(crate) fn write_object<'a>(members: impl Iterator<Item = (&'a str, &'a RawValue)>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (index, (name, value)) in members.enumerate() {
+        if index > 0 {
+            out.extend_from_slice(b", ");
+        }
+        write_string(name, out);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.get().as_bytes());
+    }
+    out.push(b'}');
 }
 
 /// Appends `text` as a JSON string.

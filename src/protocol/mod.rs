@@ -24,8 +24,8 @@ mod validate;
 
 pub use command::{Command, Target, Verb, Wanted};
 pub use error::ProtocolError;
+pub(crate) use json::{Key, as_list, as_string, raw_text, replace_non_finite, write_object};
 pub use json::{Object, Raw, parse_object, raw, raw_null, raw_string, write_string};
-pub(crate) use json::{as_list, as_string, replace_non_finite};
 pub use line::{LineBuffer, LineTooLong};
 pub use request::{Incoming, Request, write_request};
 pub use response::Response;

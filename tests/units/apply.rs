@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shmooze_test_machine::Machine;
 
-use super::host::{add, eventually, is_active, property, settings, shmz};
+use super::host::{add, eventually, is_active, more_settings, property, settings, shmz};
 
 const FILE: &str = "/etc/shmooze/settings.json";
 
@@ -39,13 +39,7 @@ fn state(machine: &Machine) -> String {
 }
 
 pub fn boot(machine: &Machine) {
-    let mut more = settings();
-    more["ports"]["more-music"] = json!(9430);
-    more["services"]["more-music"] = json!({"kind": "queue"});
-    more["ports"]["stays"] = json!(9431);
-    more["services"]["stays"] =
-        json!({"kind": "app", "process": ["sleep", "infinity"], "limits": {"MemoryMax": "25%", "TasksMax": 5}});
-    machine.write(FILE, more.to_string());
+    machine.write(FILE, more_settings().to_string());
     machine.run(&["systemctl", "enable", "shmooze.target"]).success();
     machine.reboot();
     let up = machine.shell("systemctl list-units --plain --no-legend --state=active 'shmooze*.s[eo]*' | cut -d' ' -f1").text();

@@ -42,6 +42,17 @@ fn put(machine: &Machine, programs: &[&str], managers: &[&str]) {
     machine.shell(&format!("{} && systemd-sysusers && systemctl daemon-reload", copies.join(" && "))).success();
 }
 
+/// As [`settings`], with each other kind of service besides, one of them with a name that is escaped.
+pub fn more_settings() -> Value {
+    let mut more = settings();
+    more["ports"]["more-music"] = json!(9430);
+    more["services"]["more-music"] = json!({"kind": "queue"});
+    more["ports"]["stays"] = json!(9431);
+    more["services"]["stays"] =
+        json!({"kind": "app", "process": ["sleep", "infinity"], "limits": {"MemoryMax": "25%", "TasksMax": 5}});
+    more
+}
+
 /// Module types: each a line of shell around the smallest module.
 pub fn settings() -> Value {
     let bash = |script: &str| json!({"process": ["bash", "-c", script, "module"], "timeouts": {"exit": 500, "terminate": 500}});

@@ -1,19 +1,11 @@
 //! No unit of ours holds anything that the manager would warn of, ignore or not find.
 
-use serde_json::json;
 use shmooze_test_machine::{Machine, Output};
 
-use super::host::settings;
+use super::host::more_settings;
 
-/// Every kind of service, one of them with a name that is escaped.
 fn put_settings(machine: &Machine) {
-    let mut more = settings();
-    more["ports"]["more-music"] = json!(9430);
-    more["services"]["more-music"] = json!({"kind": "queue"});
-    more["ports"]["stays"] = json!(9431);
-    more["services"]["stays"] =
-        json!({"kind": "app", "process": ["sleep", "infinity"], "limits": {"MemoryMax": "25%", "TasksMax": 5}});
-    machine.write("/etc/shmooze/settings.json", more.to_string());
+    machine.write("/etc/shmooze/settings.json", more_settings().to_string());
 }
 
 fn assert_silent(verified: &Output) {
