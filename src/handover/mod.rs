@@ -30,7 +30,6 @@
 //! A log is valid at every instant, also while it is replaced by a shorter one. Where there is no service manager, or it keeps
 //! nothing, a [`Keeper`] does nothing at all.
 
-mod checksum;
 mod entry;
 mod kernel;
 mod log;
