@@ -31,6 +31,19 @@ impl Stat {
         self.is_in(b"ZX")
     }
 
+    /// How many bytes its environment takes; `None` where it has none, as when it is about to execute another program.
+    pub(super) fn environment_size(&self) -> Option<usize> {
+        let (start, end) = (self.field(50)?, self.field(51)?);
+        usize::try_from(end.saturating_sub(start)).ok().filter(|_| end != 0)
+    }
+
+    /// Whether it can have no environment: it has ended, or is a thread of the kernel.
+    pub(super) fn is_bare(&self) -> bool {
+        /// `PF_KTHREAD`.
+        const KERNEL_THREAD: u64 = 0x0020_0000;
+        self.is_zombie() || self.field(9).is_none_or(|flags| flags & KERNEL_THREAD != 0)
+    }
+
     /// Whether somebody has stopped it or traces it.
     pub(super) fn is_stopped(&self) -> bool {
         self.is_in(b"Tt")
@@ -52,6 +65,10 @@ mod tests {
         assert!(!stat.is_zombie() && !stat.is_stopped());
         assert_eq!(stat.field(4), Some(u64::from(std::os::unix::process::parent_id())));
         assert_eq!((stat.field(3), stat.field(1000)), (None, None));
+        let environment = std::fs::read("/proc/self/environ").unwrap();
+        assert_eq!((stat.environment_size(), stat.is_bare()), (Some(environment.len()), false));
+        // One of the kernel's, where it is shown.
+        assert!(Stat::of(2).is_none_or(|stat| stat.is_bare()));
         assert!(Stat::of(u32::MAX).is_none());
         assert!(runs(std::process::id()) && !runs(u32::MAX));
     }

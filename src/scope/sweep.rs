@@ -4,6 +4,8 @@
 //! scope's mark (`SHMOOZE_UID`), which descendants inherit through any number of forks, sessions and executions. One that
 //! does both, leave the session and clear its environment, is not found: that is what is lost without systemd.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::process::Stat;
@@ -11,6 +13,12 @@ use crate::protocol::Uid;
 
 /// The variable that marks every process of a module.
 const MARK: &[u8] = b"SHMOOZE_UID=";
+
+/// How often a process is looked at that executes another program just now, and so shows no environment for a moment: the last
+/// process of a scope must not be missed then.
+const LOOKS: usize = 50;
+/// How long that moment may be.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// A process that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +74,7 @@ fn read_table() -> Vec<Found> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter_map(|pid: i32| {
             let session = session_of(pid)?;
-            // A process may end at any moment while it is looked at; what cannot be read is not ours or not there.
-            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let environment = environment_of(pid);
             let mark = environment.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(MARK));
             let mark = mark.and_then(|uid| std::str::from_utf8(uid).ok()?.parse().ok());
             (mark.is_some() || Some(session) != own_session).then_some(Found { pid, session, mark })
@@ -75,8 +82,49 @@ fn read_table() -> Vec<Found> {
         .collect()
 }
 
+/// What a process was begun with. It may end at any moment while it is looked at; what cannot be read is not ours or not there.
+fn environment_of(pid: i32) -> Vec<u8> {
+    let mut looks_bare = false;
+    for _ in 0..LOOKS {
+        let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { break };
+        let Some(stat) = Stat::of(pid) else { return environment };
+        // Where it executed another program meanwhile, this is nothing, or a part only. Nothing is believed when seen twice.
+        let whole = stat.environment_size() == Some(environment.len());
+        if stat.is_bare() || (whole && (looks_bare || !environment.is_empty())) {
+            return environment;
+        }
+        looks_bare = whole;
+        std::thread::sleep(MOMENT);
+    }
+    Vec::new()
+}
+
 /// The session of a living process; `None` for a zombie.
 pub(crate) fn session_of(pid: i32) -> Option<i32> {
     let stat = Stat::of(pid).filter(|stat| !stat.is_zombie())?;
     i32::try_from(stat.field(6)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Between one program and the next a process shows no environment, and so no mark.
+    #[tokio::test]
+    async fn one_that_executes_again_and_again_is_never_missed() {
+        let uid = Uid::new();
+        let again = "exec sh -c \"$0\" \"$0\"";
+        let mut child = Command::new("sh").args(["-c", again, again]).env("SHMOOZE_UID", uid.to_string()).spawn().unwrap();
+        let (pid, sweeper) = (i32::try_from(child.id()).unwrap(), Sweeper::new());
+        let mut found = Vec::new();
+        for _ in 0..500 {
+            found.push(sweeper.members(uid, -1).await);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found, vec![vec![pid]; 500]);
+        assert_eq!(sweeper.members(uid, -1).await, [0; 0]);
+    }
 }
