@@ -2,12 +2,13 @@
 //!
 //! It announces `n1`, `n2`, … as parameters, a few at a time, with updates of every kind between them, and checks that each update
 //! has exactly the one answer that it deserves. What it is asked goes into the file `$COUNTS_FOLDER/$SHMOOZE_UID`, a line each. It
-//! never stops by itself but for an answer that is wrong, which it writes down as well.
+//! never stops by itself but for an answer that is wrong, or a stream that is closed before it was told `rm`, which it writes down
+//! as well.
 //!
 //! `do_note` takes a number into the account. `do_rest` ends the counting and answers how far it went.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Error, Write};
+use std::io::{BufRead, BufReader, Error, ErrorKind, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,10 +53,10 @@ fn main() -> std::io::Result<()> {
     let account = Account::open()?;
     account.enter(&format!("started {}", std::process::id()))?;
     let (commands, updates) = (connect(&command)?, connect(&update)?);
-    let rest = Arc::new(AtomicBool::new(false));
+    let (rest, removed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (counted, count) = mpsc::channel();
     let counting = {
-        let (account, rest) = (account.clone(), Arc::clone(&rest));
+        let (account, rest, removed) = (account.clone(), Arc::clone(&rest), Arc::clone(&removed));
         move || match count_aloud(updates, &rest) {
             Ok((counted_to, stream)) => {
                 let _ = counted.send(counted_to);
@@ -63,6 +64,8 @@ fn main() -> std::io::Result<()> {
                 thread::park();
                 drop(stream);
             }
+            // Its streams are closed as soon as it has answered.
+            Err(error) if removed.load(Ordering::SeqCst) && is_end(&error) => {}
             Err(error) => {
                 let _ = account.enter(&format!("wrong {error}"));
                 std::process::exit(1);
@@ -86,6 +89,9 @@ fn main() -> std::io::Result<()> {
             }
             _ => account.enter(name)?,
         }
+        if name == "rm" {
+            removed.store(true, Ordering::SeqCst);
+        }
         let mut text = answer.to_string();
         text.push('\n');
         answers.write_all(text.as_bytes())?;
@@ -96,6 +102,11 @@ fn main() -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the stream was closed.
+fn is_end(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
 
 /// The update with this number, and the answer that it deserves.
@@ -130,7 +141,7 @@ fn count_aloud(mut stream: TcpStream, rest: &AtomicBool) -> std::io::Result<(u64
         stream.write_all(head)?;
         stream.write_all(tail)?;
         for next in first..first + AT_ONCE {
-            let answer = answers.next().ok_or_else(|| Error::other("the stream was closed"))??;
+            let answer = answers.next().ok_or_else(|| Error::new(ErrorKind::UnexpectedEof, "the stream was closed"))??;
             let expected = update(next).1;
             if answer != expected {
                 return Err(Error::other(format!("update {next} was answered {answer}, not {expected}")));
