@@ -152,7 +152,7 @@ fn count_aloud(mut stream: TcpStream, rest: &AtomicBool) -> std::io::Result<(u64
     }
     stream.set_nonblocking(true)?;
     match answers.next() {
-        Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => Ok((number, stream)),
+        Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => Ok((number, stream)),
         other => Err(Error::other(format!("after the last answer came {other:?}"))),
     }
 }
