@@ -88,7 +88,8 @@ fn environment_of(pid: i32) -> Vec<u8> {
     for _ in 0..LOOKS {
         let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { break };
         let Some(stat) = Stat::of(pid) else { return environment };
-        // Where it executed another program meanwhile, this is nothing, or a part only. Nothing is believed when seen twice.
+        // Where it executed another program meanwhile, this is nothing, or a part only. That there is nothing is believed only once it
+        // was seen twice.
         let whole = stat.environment_size() == Some(environment.len());
         if stat.is_bare() || (whole && (looks_bare || !environment.is_empty())) {
             return environment;
