@@ -65,7 +65,7 @@ fn status_tells_what_each_module_uses() {
     assert_eq!((&moved["queue"][1]["uid"], &moved["queue"][1]["state"]), (&json!(a), &json!("suspended")));
     assert!(moved["queue"][1]["since"].as_f64() > since.as_f64(), "{moved}");
     assert!(moved["revision"].as_u64() > status["revision"].as_u64());
-    assert_eq!(client.call("status", &json!({"x": 1}))["success"], false);
+    assert_eq!((&moved["ending"], &client.call("status", &json!({"x": 1}))["success"]), (&json!([]), &json!(false)));
     assert!(daemon.terminate().success());
 }
 
@@ -164,6 +164,52 @@ fn one_that_ignores_everything_is_killed_with_its_descendants() {
     assert_eq!(client.list("queue"), [] as [String; 0]);
     daemon.wait_for_log("ended by SIGKILL");
     eventually("all are gone", || processes(&uid).is_empty());
+}
+
+#[test]
+fn how_far_an_ending_has_come() {
+    let world = World::new();
+    world.change(|settings| {
+        let timeouts = |exit, terminate| json!({"connect": 20_000, "command": 10_000, "exit": exit, "terminate": terminate});
+        let types = &mut settings["services"]["queue"]["modules"];
+        for (name, timeouts) in [("waits", timeouts(60_000, 1)), ("stopped", timeouts(1, 60_000))] {
+            types[name] = types["problem"].clone();
+            types[name]["timeouts"] = timeouts;
+        }
+    });
+    let daemon = world.start_queue();
+    let mut client = Client::connect(world.queue);
+    let uids = ["waits", "stopped"].map(|name| client.add(name, &json!({"noquit": true, "noterm": true})));
+    assert_eq!(client.call("rm", &json!({"uids": uids})), json!({"success": true}));
+    let mut steps = || {
+        let ending = client.call("status", &json!({}))["result"]["ending"].clone();
+        uids.each_ref()
+            .map(|uid| ending.as_array().unwrap().iter().find(|one| one["uid"] == **uid).map(|one| one["step"].clone()))
+    };
+    eventually("each is in its step", || steps() == [Some(json!("exit")), Some(json!("terminate"))]);
+    for pid in uids.iter().flat_map(|uid| processes(uid)) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    eventually("none is left", || steps() == [None, None]);
+    assert!(daemon.terminate().success());
+}
+
+#[test]
+fn types_say_what_a_page_draws() {
+    let world = World::new();
+    let args = json!({"title": {"type": "string", "default": "é"}});
+    let commands = json!({"seek": {"title": "Seek", "args": {"position": {"type": "number"}}}, "pause": {}});
+    world.change(|settings| {
+        let tiny = &mut settings["services"]["queue"]["modules"]["tiny"];
+        (tiny["title"], tiny["args"], tiny["commands"]) = (json!("Tiny"), args.clone(), commands.clone());
+    });
+    let _daemons = (world.start_queue(), world.start_pool());
+    let types = Client::connect(world.queue).call("types", &json!({}))["result"].clone();
+    assert_eq!(types["modules"]["tiny"], json!({"title": "Tiny", "args": args, "commands": commands}));
+    assert_eq!(types["backgrounds"]["tiny"], json!({"title": null, "args": {}, "commands": {}}));
+    let names: Vec<&String> = types["modules"].as_object().unwrap().keys().collect();
+    assert_eq!(json!(names), Client::connect(world.queue).call("modules_available", &json!({}))["result"]);
+    assert_eq!(Client::connect(world.pool).call("types", &json!({}))["result"]["backgrounds"], json!({}));
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl Level {
         match verb {
             Verb::ModulesAvailable
             | Verb::BackgroundsAvailable
+            | Verb::Types
             | Verb::Queue
             | Verb::Pool
             | Verb::Background
@@ -73,7 +74,7 @@ mod tests {
     #[test]
     fn of_commands() {
         for (level, commands) in [
-            (Level::View, "modules_available backgrounds_available queue pool bg ask_module ask_background history status"),
+            (Level::View, "modules_available backgrounds_available types queue pool bg ask_module ask_background history status"),
             (Level::Add, "add"),
             (Level::Control, "mv tell_module tell_background"),
             (Level::Remove, "set_bg rm rm_all clear get_volume QUEUE queue\u{0} Queue"),

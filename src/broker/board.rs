@@ -1,7 +1,7 @@
 //! What a broker publishes: the list as it stands, for everybody who only reads.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use super::{History, into_raw};
@@ -87,6 +87,8 @@ impl Snapshot {
 #[derive(Debug, Default)]
 pub struct Board {
     inner: RwLock<Inner>,
+    /// Every module of which a process may be left, whether it is in the list or not.
+    alive: Mutex<HashMap<Uid, Arc<Handle>>>,
     history: History,
 }
 
@@ -113,6 +115,29 @@ impl Board {
     #[must_use]
     pub fn find(&self, uid: Uid) -> Option<Arc<Handle>> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner).listed.get(&uid).cloned()
+    }
+
+    /// The modules that end, the longest first.
+    #[must_use]
+    pub fn ending(&self) -> Vec<Arc<Handle>> {
+        let mut ending: Vec<_> =
+            self.alive().values().filter_map(|module| Some((module.ending()?.1, Arc::clone(module)))).collect();
+        ending.sort_by_key(|(since, module)| (*since, module.uid()));
+        ending.into_iter().map(|(_, module)| module).collect()
+    }
+
+    /// There is a module more.
+    pub(super) fn begins(&self, module: &Arc<Handle>) {
+        self.alive().insert(module.uid(), Arc::clone(module));
+    }
+
+    /// No process of a module is left.
+    pub(super) fn is_gone(&self, uid: Uid) {
+        self.alive().remove(&uid);
+    }
+
+    fn alive(&self) -> MutexGuard<'_, HashMap<Uid, Arc<Handle>>> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Goes on counting from the revision that a process before published last.

@@ -148,7 +148,7 @@ impl Driver {
             };
             let (launcher, record) = (Arc::clone(&self.launcher), self.record.clone());
             let handle = module::adopt(adoption, launcher, record, self.keeper.clone(), self.events.clone());
-            self.modules.insert(uid, Arc::new(handle));
+            self.keep(uid, handle);
         }
         legacy.clear(&self.keeper);
         if !self.modules.is_empty() {
@@ -326,6 +326,7 @@ impl Driver {
             Event::Ended { uid } => self.step(Input::Ended { uid }),
             Event::Gone { uid, ending } => {
                 if let Some(module) = self.modules.remove(&uid) {
+                    self.board.is_gone(uid);
                     let life = self.board.history().push(&module, &ending);
                     self.keeper.write(&Entry::Gone { uid, life });
                 }
@@ -386,12 +387,19 @@ impl Driver {
         module::spawn(birth, launcher, record, self.keeper.clone(), self.events.clone())
     }
 
+    /// Knows a module from now on, until it is [gone](Event::Gone).
+    fn keep(&mut self, uid: Uid, handle: Handle) {
+        let module = Arc::new(handle);
+        self.board.begins(&module);
+        self.modules.insert(uid, module);
+    }
+
     fn run(&mut self, effect: &Effect) {
         match *effect {
             Effect::Launch { uid } => {
                 if let Some(birth) = self.birth.take_if(|birth| birth.uid == uid) {
                     let handle = self.spawn(birth);
-                    self.modules.insert(uid, Arc::new(handle));
+                    self.keep(uid, handle);
                 }
             }
             Effect::Order { uid, order } => {

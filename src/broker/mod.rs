@@ -22,6 +22,7 @@ mod report;
 mod status;
 #[cfg(test)]
 mod tests;
+mod types;
 
 pub use board::{Board, Item, Snapshot};
 pub use history::{History, KEPT};
@@ -80,6 +81,7 @@ impl Kind {
     const fn has(self, verb: Verb) -> bool {
         match verb {
             Verb::ModulesAvailable
+            | Verb::Types
             | Verb::Add
             | Verb::Remove
             | Verb::TellModule
@@ -231,6 +233,7 @@ impl Shared {
         Ok(match command {
             Command::ModulesAvailable => now(Response::of(&self.types().modules.keys().collect::<Vec<_>>())),
             Command::BackgroundsAvailable => now(Response::of(&self.types().backgrounds.keys().collect::<Vec<_>>())),
+            Command::Types => now(types::describe(&self.types())),
             Command::History(limit) => now(Response::of(&self.board.history().last(limit.unwrap_or(KEPT)))),
             Command::Status => Answer::Now(Reply::Later(Box::pin(self.report()))),
             Command::List(wanted) if wanted.is_empty() => Answer::Now(Reply::Text(self.board.snapshot().plain())),
@@ -261,7 +264,8 @@ impl Shared {
 
     fn report(&self) -> impl Future<Output = Response> + Send + 'static {
         let (name, kind, snapshot) = (Arc::clone(&self.name), self.kind, self.board.snapshot());
-        let reading = move || report::report(&name, kind, &snapshot);
+        let ending = self.board.ending();
+        let reading = move || report::report(&name, kind, &snapshot, &ending);
         async {
             let read = tokio::task::spawn_blocking(reading).await;
             read.unwrap_or_else(|error| ProtocolError::Said(error.to_string()).into())

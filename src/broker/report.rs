@@ -12,7 +12,7 @@ use crate::protocol::Response;
 use crate::scope::Usage;
 
 /// Reads what every module of the snapshot uses. Costs some file reads for each: not for a thread that others wait for.
-pub(super) fn report(service: &str, kind: Kind, snapshot: &Snapshot) -> Response {
+pub(super) fn report(service: &str, kind: Kind, snapshot: &Snapshot, ending: &[Arc<Handle>]) -> Response {
     let list: Vec<Value> = snapshot.list().iter().map(module).collect();
     let plays = |item: &&Item| item.told == Told::Play;
     let playing = snapshot.list().iter().chain(snapshot.background()).find(plays);
@@ -27,7 +27,14 @@ pub(super) fn report(service: &str, kind: Kind, snapshot: &Snapshot) -> Response
         report["background"] = json!(snapshot.background().map(module));
     }
     report[kind.name()] = Value::Array(list);
+    report["ending"] = ending.iter().filter_map(|module| ends(module)).collect();
     Response::of(&report)
+}
+
+/// A module that ends, and the step in which it is.
+fn ends(module: &Handle) -> Option<Value> {
+    let (step, since) = module.ending()?;
+    Some(json!({"uid": module.uid(), "type": module.type_name(), "step": step.name(), "since": seconds(since)}))
 }
 
 fn module(item: &Item) -> Value {

@@ -1,6 +1,8 @@
 //! How a module ended.
 
 use std::fmt;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
 
 use crate::journal::{EndFields, Witness};
 use crate::scope::{Exceeded, Exit, Reached};
@@ -81,6 +83,34 @@ impl Ending {
     }
 }
 
+/// How far the ending of a module has come, as far as its broker knows.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    began: OnceLock<SystemTime>,
+    /// When it was stopped, and how long after SIGTERM it is killed.
+    stopped: OnceLock<(SystemTime, Duration)>,
+}
+
+impl Progress {
+    /// Its streams are closed.
+    pub(super) fn begin(&self) {
+        self.began.get_or_init(SystemTime::now);
+    }
+
+    /// Its house is asked to stop it, with this much time between SIGTERM and SIGKILL.
+    pub(super) fn stop(&self, terminate: Duration) {
+        self.stopped.get_or_init(|| (SystemTime::now(), terminate));
+    }
+
+    /// The step that it is in at `now`, and since when; `None` where it does not end.
+    pub(super) fn step(&self, now: SystemTime) -> Option<(Reached, SystemTime)> {
+        let began = *self.began.get()?;
+        let Some((stopped, terminate)) = self.stopped.get() else { return Some((Reached::Exit, began)) };
+        let killed = *stopped + *terminate;
+        Some(if now < killed { (Reached::Terminate, *stopped) } else { (Reached::Kill, killed) })
+    }
+}
+
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.cause {
@@ -103,5 +133,26 @@ impl fmt::Display for Ending {
             Some(Exceeded::Time) => ", lived as long as it may",
         })?;
         self.exit.map_or(Ok(()), |exit| write!(f, ", {exit}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_follow_each_other() {
+        let progress = Progress::default();
+        let second = Duration::from_secs(1);
+        assert_eq!(progress.step(SystemTime::now()), None);
+        progress.begin();
+        let began = progress.step(SystemTime::now());
+        assert!(matches!(began, Some((Reached::Exit, _))), "{began:?}");
+        progress.begin();
+        assert_eq!(progress.step(SystemTime::now() + 9 * second), began, "since its beginning");
+        progress.stop(5 * second);
+        let Some((Reached::Terminate, stopped)) = progress.step(SystemTime::now()) else { panic!("is not being stopped") };
+        progress.stop(9 * second);
+        assert_eq!(progress.step(stopped + 5 * second), Some((Reached::Kill, stopped + 5 * second)));
     }
 }

@@ -51,6 +51,7 @@ use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
 
+use self::ending::Progress;
 use crate::engine::{Order, Told};
 use crate::journal::Witness;
 use crate::protocol::{ProtocolError, Raw, Response, Uid};
@@ -133,6 +134,7 @@ pub struct Handle {
     witness: Witness,
     process: Arc<OnceLock<Process>>,
     told: Arc<Mutex<(Told, SystemTime)>>,
+    progress: Arc<Progress>,
     direct: mpsc::Sender<Direct>,
     tells: mpsc::Sender<Tell>,
 }
@@ -169,6 +171,12 @@ impl Handle {
             *last = (told, now);
         }
         last.1
+    }
+
+    /// The step of its ending that it is in now, and since when; `None` where it does not end.
+    #[must_use]
+    pub fn ending(&self) -> Option<(Reached, SystemTime)> {
+        self.progress.step(SystemTime::now())
     }
 
     /// Who tells the journal of it.

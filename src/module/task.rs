@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::conversation::Conversation;
 use super::door::Door;
+use super::ending::Progress;
 use super::notes::Notes;
 use super::ports::{Ports, Streams};
 use super::{Cause, Direct, Ending, Event, Handle, Parameters, Process, Reached, Tell};
@@ -66,6 +67,7 @@ pub(super) struct Task {
     pub(super) parameters: Arc<Parameters>,
     pub(super) witness: Witness,
     pub(super) process: Arc<OnceLock<Process>>,
+    progress: Arc<Progress>,
     pub(super) directed: mpsc::Receiver<Direct>,
 }
 
@@ -95,6 +97,7 @@ impl Task {
         let parameters = Arc::new(parameters);
         let witness = Witness::new(Arc::clone(&birth.service), birth.uid, Arc::clone(&birth.type_name));
         let process = Arc::default();
+        let progress = Arc::default();
         let handle = Handle {
             uid: birth.uid,
             type_name: Arc::clone(&birth.type_name),
@@ -104,10 +107,11 @@ impl Task {
             witness: witness.clone(),
             process: Arc::clone(&process),
             told: Arc::new(Mutex::new(told)),
+            progress: Arc::clone(&progress),
             direct,
             tells,
         };
-        (Self { birth, launcher, record, keeper, events, parameters, witness, process, directed }, handle, wanted)
+        (Self { birth, launcher, record, keeper, events, parameters, witness, process, progress, directed }, handle, wanted)
     }
 
     async fn live(mut self, told: mpsc::Receiver<Tell>) {
@@ -209,8 +213,10 @@ impl Task {
     pub(super) async fn end(&self, launched: Launched, cause: Cause) -> Ending {
         let uid = self.birth.uid;
         let mut state = launched.state;
+        self.progress.begin();
         let by_itself = timeout(self.birth.timeouts.exit, state.wait_for(State::is_gone)).await.is_ok();
         if !by_itself {
+            self.progress.stop(self.birth.timeouts.terminate);
             while let Err(error) = self.launcher.stop(uid).await {
                 tracing::error!(%uid, "module {} could not be stopped: {error}", uid.short());
                 tokio::time::sleep(self.birth.timeouts.terminate).await;

@@ -14,6 +14,8 @@ pub enum Verb {
     ModulesAvailable,
     /// `backgrounds_available`
     BackgroundsAvailable,
+    /// `types`
+    Types,
     /// `queue`
     Queue,
     /// `pool`
@@ -49,6 +51,7 @@ impl Verb {
         Some(match name {
             "modules_available" => Self::ModulesAvailable,
             "backgrounds_available" => Self::BackgroundsAvailable,
+            "types" => Self::Types,
             "queue" => Self::Queue,
             "pool" => Self::Pool,
             "bg" => Self::Background,
@@ -72,6 +75,7 @@ impl Verb {
         match self {
             Self::ModulesAvailable => "modules_available",
             Self::BackgroundsAvailable => "backgrounds_available",
+            Self::Types => "types",
             Self::Queue => "queue",
             Self::Pool => "pool",
             Self::Background => "bg",
@@ -97,7 +101,7 @@ impl Verb {
     /// The names of the arguments that it takes.
     const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::ModulesAvailable | Self::BackgroundsAvailable | Self::Status => &[],
+            Self::ModulesAvailable | Self::BackgroundsAvailable | Self::Types | Self::Status => &[],
             Self::Queue | Self::Pool | Self::Background => &["parameters"],
             Self::Add | Self::SetBackground => &["type", "args"],
             Self::Remove | Self::Move => &["uids"],
@@ -144,6 +148,8 @@ pub enum Command<'a> {
     ModulesAvailable,
     /// List the types that `set_bg` takes.
     BackgroundsAvailable,
+    /// Describe the types of both.
+    Types,
     /// List the modules of the queue or pool.
     List(Wanted<'a>),
     /// Show the background.
@@ -206,6 +212,7 @@ impl<'a> Command<'a> {
         Ok(match verb {
             Verb::ModulesAvailable => Self::ModulesAvailable,
             Verb::BackgroundsAvailable => Self::BackgroundsAvailable,
+            Verb::Types => Self::Types,
             Verb::Status => Self::Status,
             Verb::Queue | Verb::Pool => Self::List(wanted()?),
             Verb::Background => Self::Background(wanted()?),

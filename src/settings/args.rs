@@ -1,10 +1,11 @@
-//! The arguments that a module type declares: `{NAME: {"title", "type", "default", "enum", "description"}}`.
+//! What a module type declares for whoever draws a page: the arguments of its `init`,
+//! `{NAME: {"title", "type", "default", "enum", "description"}}`, and its commands, `{NAME: {"title", "description", "args"}}`.
 
 use serde_json::{Map, Value};
 
 use super::Detail;
 use super::json::Json;
-use super::read::{Node, Reader};
+use super::read::{Fields, Node, Reader};
 use super::suggest::closest;
 
 const TYPES: [&str; 6] = ["string", "number", "integer", "boolean", "object", "array"];
@@ -19,13 +20,30 @@ pub(super) fn read_args(reader: &mut Reader<'_>, node: &Node<'_>) -> Map<String,
     if reader.detail == Detail::All { fields.map.to_map() } else { Map::new() }
 }
 
-fn check_argument(reader: &mut Reader<'_>, node: &Node<'_>) {
-    let Some(fields) = reader.object_of(node, &["title", "type", "default", "enum", "description"]) else { return };
+/// Checks the commands, with their arguments, and keeps them as they are.
+pub(super) fn read_commands(reader: &mut Reader<'_>, node: &Node<'_>) -> Map<String, Value> {
+    let Some(fields) = reader.object(node) else { return Map::new() };
+    for (_, node) in fields.iter() {
+        let Some(command) = reader.object_of(&node, &["title", "description", "args"]) else { continue };
+        check_texts(reader, &command);
+        if let Some(args) = command.get("args") {
+            read_args(reader, &args);
+        }
+    }
+    if reader.detail == Detail::All { fields.map.to_map() } else { Map::new() }
+}
+
+fn check_texts(reader: &mut Reader<'_>, fields: &Fields<'_>) {
     for key in ["title", "description"] {
         if let Some(node) = fields.get(key) {
             reader.string(&node);
         }
     }
+}
+
+fn check_argument(reader: &mut Reader<'_>, node: &Node<'_>) {
+    let Some(fields) = reader.object_of(node, &["title", "type", "default", "enum", "description"]) else { return };
+    check_texts(reader, &fields);
     let type_name = fields.get("type").and_then(|node| check_type(reader, &node));
     let choices = fields.get("enum").and_then(|node| {
         let choices = reader.list(&node, "a list of the values to choose from")?;

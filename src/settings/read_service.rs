@@ -8,7 +8,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde_json::Map;
 
-use super::args::read_args;
+use super::args::{read_args, read_commands};
 use super::read::{Fields, Node, Reader, shown};
 use super::suggest::closest;
 use super::{App, Detail, GATEWAY_PORT, Limit, LimitError, Lists, ModuleType, Process, Service, Timeouts};
@@ -23,8 +23,8 @@ const SPARE_SCOPES: RangeInclusive<u64> = 0..=16;
 const MAX_NAME: usize = 32;
 
 const PROCESS_KEYS: [&str; 5] = ["process", "environment", "working_directory", "user", "limits"];
-const MODULE_KEYS: [&str; 9] =
-    ["process", "environment", "working_directory", "user", "limits", "timeouts", "spare_scopes", "title", "args"];
+const MODULE_KEYS: [&str; 10] =
+    ["process", "environment", "working_directory", "user", "limits", "timeouts", "spare_scopes", "title", "args", "commands"];
 const APP_KEYS: [&str; 6] = ["kind", "process", "environment", "working_directory", "user", "limits"];
 const KINDS: [&str; 3] = ["queue", "pool", "app"];
 
@@ -133,7 +133,8 @@ fn read_type(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ModuleType> {
     let spares = fields.get("spare_scopes").and_then(|node| reader.whole(&node, "scopes", &SPARE_SCOPES));
     let spare_scopes = spares.and_then(|spares| usize::try_from(spares).ok()).unwrap_or_default();
     let args = fields.get("args").map_or_else(Map::new, |node| read_args(reader, &node));
-    Some(ModuleType { process: process?, timeouts, spare_scopes, title, args })
+    let commands = fields.get("commands").map_or_else(Map::new, |node| read_commands(reader, &node));
+    Some(ModuleType { process: process?, timeouts, spare_scopes, title, args, commands })
 }
 
 fn read_process(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Process> {

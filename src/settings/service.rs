@@ -64,6 +64,9 @@ pub struct ModuleType {
     /// The arguments that its `init` takes, for whoever draws a form:
     /// `{NAME: {"title", "type", "default", "enum", "description"}}`, all of them optional. Of the types of JSON Schema.
     pub args: Map<String, Value>,
+    /// The commands that it takes, without their `do_`, for whoever draws controls:
+    /// `{NAME: {"title", "description", "args"}}`, all of them optional; `args` as above.
+    pub commands: Map<String, Value>,
 }
 
 /// A program and what it runs in.
@@ -165,6 +168,7 @@ impl ModuleType {
         map.insert("timeouts".into(), timeouts.into());
         map.insert("spare_scopes".into(), self.spare_scopes.into());
         map.insert("args".into(), self.args.clone().into());
+        map.insert("commands".into(), self.commands.clone().into());
         map.into()
     }
 }

@@ -301,6 +301,7 @@ async fn what_a_level_allows() {
     for (command, needed) in [
         ("queue", Level::View),
         ("status", Level::View),
+        ("types", Level::View),
         ("get_volume", Level::View),
         ("add", Level::Add),
         ("mv", Level::Control),
