@@ -32,6 +32,9 @@ use crate::{Kind, Outcome, agent};
 /// How long a boot may take; about 20 s where nothing else runs.
 const BOOT: Duration = Duration::from_secs(600);
 
+/// How long the network of a machine may need that goes on from a saved state.
+const NETWORK: Duration = Duration::from_secs(60);
+
 /// What the agent writes to the console when it listens.
 const READY: &str = "test-agent: ready";
 
@@ -84,9 +87,17 @@ impl Emulated {
         emulator.monitor.running()?;
         let port = emulator.port;
         *self.running() = Some(emulator);
-        // Its clock stood still meanwhile.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        finish(&agent::start(port, &["date".into(), "--set".into(), format!("@{now:.3}")])?, "date")
+        // Its clock stood still meanwhile. Setting it twice does no harm, and the first connections may find a network that has
+        // not noticed yet that it goes on.
+        let deadline = Instant::now() + NETWORK;
+        loop {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+            let date = agent::start(port, &["date".into(), "--set".into(), format!("@{now:.3}")])?;
+            match finish(&date, "date") {
+                Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(100)),
+                result => return result,
+            }
+        }
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, Option<Emulator>> {
