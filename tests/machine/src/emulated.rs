@@ -14,8 +14,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::mpsc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -31,6 +30,12 @@ use crate::{Kind, Outcome, agent};
 
 /// How long a boot may take; about 20 s where nothing else runs.
 const BOOT: Duration = Duration::from_secs(600);
+
+/// How long the network of a machine may need that goes on from a saved state.
+const NETWORK: Duration = Duration::from_secs(60);
+
+/// How often a boot may prove to be of no use.
+const TRIES: u32 = 4;
 
 /// What the agent writes to the console when it listens.
 const READY: &str = "test-agent: ready";
@@ -78,18 +83,12 @@ impl Emulated {
 
     /// Starts it where the saved state left off.
     pub fn resume(&self) -> Outcome<()> {
-        let state = self.booted.path.join("state");
-        let incoming = format!("exec:cat {}", state.display());
-        let mut emulator = Emulator::start(&self.root.path, &self.disk, &self.console, &["-incoming", &incoming])?;
-        emulator.monitor.running()?;
-        let port = emulator.port;
+        let emulator = Emulator::resume(&self.root.path, &self.disk, &self.console, &self.booted.path.join("state"))?;
         *self.running() = Some(emulator);
-        // Its clock stood still meanwhile.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        finish(&agent::start(port, &["date".into(), "--set".into(), format!("@{now:.3}")])?, "date")
+        Ok(())
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, Option<Emulator>> {
+    fn running(&self) -> MutexGuard<'_, Option<Emulator>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,7 +115,7 @@ impl Backend for Emulated {
     fn wait_off(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         loop {
-            match self.running().as_mut().map(|emulator| emulator.child.try_wait()) {
+            match self.running().as_mut().map(|emulator| emulator.child().try_wait()) {
                 Some(Ok(None)) if Instant::now() < deadline => {}
                 Some(Ok(None)) => return false,
                 _ => return true,
@@ -137,7 +136,7 @@ impl Backend for Emulated {
 
 /// A running qemu. It is killed when dropped.
 struct Emulator {
-    child: Child,
+    child: Arc<Mutex<Child>>,
     monitor: Monitor,
     port: u16,
     /// One message for each time that the machine has come up.
@@ -175,12 +174,13 @@ impl Emulator {
             };
             let log = OpenOptions::new().create(true).append(true).open(console).map_err(trouble)?;
             let (sender, ready) = mpsc::channel();
-            let reader = thread::spawn(move || copy_console(errors, log, &sender));
+            let child = Arc::new(Mutex::new(child));
+            let panicked = Arc::clone(&child);
+            let reader = thread::spawn(move || copy_console(errors, log, &sender, &panicked));
             match Monitor::new(input, output) {
                 Ok(monitor) => return Ok(Self { child, monitor, port, ready }),
                 Err(sentence) => {
-                    let _ = child.kill();
-                    let _ = child.wait();
+                    end(&child);
                     let last = reader.join().unwrap_or_default();
                     if attempt == 5 || !last.contains("host forwarding") {
                         return Err(format!("{sentence}: {last}"));
@@ -188,6 +188,28 @@ impl Emulator {
                 }
             }
         }
+    }
+
+    /// Starts one where a saved state left off, and sets its clock, which stood still meanwhile.
+    fn resume(root: &Path, disk: &Path, console: &Path, state: &Path) -> Outcome<Self> {
+        let incoming = format!("exec:cat {}", state.display());
+        let mut emulator = Self::start(root, disk, console, &["-incoming", &incoming])?;
+        emulator.monitor.running()?;
+        // Setting it twice does no harm, and the first connections may find a network that has not noticed yet that it goes on.
+        let deadline = Instant::now() + NETWORK;
+        loop {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+            let date = agent::start(emulator.port, &["date".into(), "--set".into(), format!("@{now:.3}")])?;
+            match finish(&date, "date") {
+                Ok(()) => return Ok(emulator),
+                Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(100)),
+                Err(sentence) => return Err(sentence),
+            }
+        }
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        locked(&self.child)
     }
 
     fn wait_ready(&self) -> Outcome<()> {
@@ -200,13 +222,22 @@ impl Emulator {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&self.child);
     }
 }
 
+fn locked(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn end(child: &Mutex<Child>) {
+    let mut child = locked(child);
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
 /// Writes the console to its file and tells when the machine has come up. Answers with the last line.
-fn copy_console(errors: ChildStderr, mut log: File, ready: &mpsc::Sender<()>) -> String {
+fn copy_console(errors: ChildStderr, mut log: File, ready: &mpsc::Sender<()>, emulator: &Mutex<Child>) -> String {
     let mut reader = BufReader::new(errors);
     let mut line = Vec::new();
     let mut last = String::new();
@@ -218,7 +249,8 @@ fn copy_console(errors: ChildStderr, mut log: File, ready: &mpsc::Sender<()>) ->
             let _ = ready.send(());
         }
         if last.contains("Kernel panic") {
-            // It will not come up any more: whoever waits for it learns that by the end of the channel.
+            // The reason came before. It will not come up any more, and nobody shall wait for it.
+            end(emulator);
             let _ = std::io::copy(&mut reader, &mut log);
             break;
         }
@@ -235,31 +267,49 @@ fn booted(kind: Kind, root: &Path) -> Outcome<Cached> {
     let recipe = [&*String::from_utf8_lossy(&version), &hardware, KERNEL, &root.to_string_lossy()].map(str::to_owned);
     let recipe: Vec<&str> = recipe.iter().map(String::as_str).collect();
     cache::cached(&format!("{}-booted", kind.suite().name()), &recipe, |partial| {
-        std::fs::create_dir_all(partial).map_err(|error| format!("cannot make {}: {error}", partial.display()))?;
-        let disk = partial.join("disk.qcow2");
-        overlay(&root.join("disk.ext4"), "raw", &disk)?;
-        let mut emulator = Emulator::start(root, &disk, &partial.join("console.txt"), &[])?;
-        emulator.wait_ready().map_err(|sentence| format!("{kind} does not boot: {sentence}"))?;
-        let settled = ["systemctl", "is-system-running", "--wait"].map(str::to_owned);
-        finish(&agent::start(emulator.port, &settled)?, "systemctl is-system-running")?;
-        // The end of a state is told by an event, if one asks for it.
-        let events = json!({"capabilities": [{"capability": "events", "state": true}]});
-        emulator.monitor.execute("migrate-set-capabilities", &events)?;
-        let state = partial.join("state");
-        emulator.monitor.execute("migrate", &json!({"uri": format!("exec:cat >{}", state.display())}))?;
-        emulator.monitor.event("STOP")?;
-        loop {
-            let migration = emulator.monitor.execute("query-migrate", &json!({}))?;
-            match migration.get("status").and_then(|status| status.as_str()) {
-                Some("completed") => break,
-                Some("failed" | "cancelled") => return Err(format!("the state of {kind} cannot be saved: {migration}")),
-                _ => emulator.monitor.event("MIGRATION")?,
+        for _ in 1..TRIES {
+            match save(kind, root, partial) {
+                Ok(()) => return Ok(()),
+                Err(sentence) => eprintln!("{sentence}; once more"),
             }
+            std::fs::remove_dir_all(partial).map_err(|error| format!("cannot remove {}: {error}", partial.display()))?;
         }
-        emulator.monitor.execute("quit", &json!({}))?;
-        let _ = emulator.child.wait();
-        Ok(())
+        save(kind, root, partial)
     })
+}
+
+/// Boots one and saves its state, which must prove to be of use: now and then a kernel panics as soon as it goes on.
+fn save(kind: Kind, root: &Path, partial: &Path) -> Outcome<()> {
+    std::fs::create_dir_all(partial).map_err(|error| format!("cannot make {}: {error}", partial.display()))?;
+    let disk = partial.join("disk.qcow2");
+    overlay(&root.join("disk.ext4"), "raw", &disk)?;
+    let mut emulator = Emulator::start(root, &disk, &partial.join("console.txt"), &[])?;
+    emulator.wait_ready().map_err(|sentence| format!("{kind} does not boot: {sentence}"))?;
+    for settled in ["systemctl is-system-running --wait", "udevadm settle"] {
+        let argv: Vec<String> = settled.split(' ').map(str::to_owned).collect();
+        finish(&agent::start(emulator.port, &argv)?, settled)?;
+    }
+    // The end of a state is told by an event, if one asks for it.
+    let events = json!({"capabilities": [{"capability": "events", "state": true}]});
+    emulator.monitor.execute("migrate-set-capabilities", &events)?;
+    let state = partial.join("state");
+    emulator.monitor.execute("migrate", &json!({"uri": format!("exec:cat >{}", state.display())}))?;
+    emulator.monitor.event("STOP")?;
+    loop {
+        let migration = emulator.monitor.execute("query-migrate", &json!({}))?;
+        match migration.get("status").and_then(|status| status.as_str()) {
+            Some("completed") => break,
+            Some("failed" | "cancelled") => return Err(format!("the state of {kind} cannot be saved: {migration}")),
+            _ => emulator.monitor.event("MIGRATION")?,
+        }
+    }
+    emulator.monitor.execute("quit", &json!({}))?;
+    let _ = emulator.child().wait();
+    let tried = partial.join("tried.qcow2");
+    overlay(&disk, "qcow2", &tried)?;
+    Emulator::resume(root, &tried, &partial.join("console.txt"), &state)
+        .map_err(|sentence| format!("{kind} cannot go on from its saved state: {sentence}"))?;
+    std::fs::remove_file(&tried).map_err(|error| format!("cannot remove {}: {error}", tried.display()))
 }
 
 /// A disk that is another one until it is written to.
