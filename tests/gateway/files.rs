@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, Empty};
@@ -310,9 +310,19 @@ async fn the_first_page() {
     for inline in ["<style", " style=", "<script>", " onclick=", "javascript:"] {
         assert!(!page.contains(inline), "{inline}");
     }
-    let script = site.get("/static/dashboard.js").await;
-    for (name, text) in [("page", page), ("script", script.text()), ("style", site.get("/static/dashboard.css").await.text())] {
-        assert!(!text.contains("://"), "the {name} fetches nothing from elsewhere");
-        assert!(!text.contains("innerHTML"), "what modules say is text, not markup");
+    let scripts = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("static/dashboard")).unwrap();
+    let mut files = vec![("/".to_owned(), page.to_owned())];
+    for link in scripts
+        .map(|entry| format!("/static/dashboard/{}", entry.unwrap().file_name().display()))
+        .chain(["/static/dashboard.css".to_owned()])
+    {
+        let reply = site.get(&link).await;
+        assert_eq!(reply.status, 200, "{link}");
+        files.push((link, reply.text().to_owned()));
+    }
+    assert!(files.len() > 3);
+    for (name, text) in files {
+        assert!(!text.contains("://"), "{name} fetches nothing from elsewhere");
+        assert!(!text.contains("innerHTML"), "{name}: what modules say is text, not markup");
     }
 }

@@ -1,6 +1,6 @@
 // A real Chromium.
 
-import { mkdirSync } from "node:fs";
+import { copyFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { chromium } from "playwright-core";
@@ -23,18 +23,23 @@ export function startBrowser() {
   });
 }
 
+/** The pictures that README.md shows: made anew with `SHMOOZE_BLESS=1`. */
+const SHOWN = ["dashboard", "dashboard phone"];
+
 /** Keeps a picture of a page as it is now, in `target/page/`. */
 export async function picture(page, name) {
   mkdirSync(pictures, { recursive: true });
-  await page.screenshot({ path: join(pictures, `${name.replaceAll(/[^a-z0-9]+/gi, "-")}.png`) });
+  const file = `${name.replaceAll(/[^a-z0-9]+/gi, "-")}.png`;
+  await page.screenshot({ path: join(pictures, file) });
+  if (process.env.SHMOOZE_BLESS && SHOWN.includes(name)) copyFileSync(join(pictures, file), join(root, "docs/pictures", file));
 }
 
 /**
  * Opens a page under a strict policy. When the test ends a picture of it is taken, and it must not have complained of
- * anything but of what was `expected`.
+ * anything but of what was `expected`. What else is given is for the browser: a viewport, a colour scheme.
  */
-export async function openPage(t, browser, url, { expected = [] } = {}) {
-  const context = await browser.newContext({ viewport: { width: 800, height: 600 } });
+export async function openPage(t, browser, url, { expected = [], ...shown } = {}) {
+  const context = await browser.newContext({ viewport: { width: 800, height: 600 }, ...shown });
   await context.route("**/*", async (route) => {
     if (route.request().resourceType() !== "document") return route.continue();
     const response = await route.fetch();

@@ -10,7 +10,8 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("../../../", import.meta.url));
-const programs = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug");
+/** Where the programs are. */
+export const programs = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug");
 
 /** Nothing that is waited for takes longer, in ms, unless something is wrong. */
 export const PATIENCE = 30_000;
@@ -34,9 +35,9 @@ async function freePort() {
 
 /**
  * What serves `files`, `{path below /static/: file or folder}`, beside those of `static/`. With `queueApart` the queue is a
- * process of its own, started by `start("queue")`.
+ * process of its own, started by `start("queue")`. What else the settings shall be, `change(settings)` says.
  */
-export async function makeFamily({ files = {}, texts = {}, queueApart = false } = {}) {
+export async function makeFamily({ files = {}, texts = {}, queueApart = false, change = () => {} } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "shmooze-page-"));
   const pages = join(folder, "static");
   cpSync(join(root, "static"), pages, { recursive: true });
@@ -56,6 +57,7 @@ export async function makeFamily({ files = {}, texts = {}, queueApart = false } 
   for (const { modules, backgrounds } of Object.values(settings.services)) {
     for (const type of [modules, backgrounds].flatMap((types) => Object.values(types ?? {}))) type.timeouts = { connect: 20_000, command: 10_000 };
   }
+  change(settings);
   writeFileSync(join(folder, "queue.json"), JSON.stringify(settings));
   if (queueApart) delete settings.services.queue;
   writeFileSync(join(folder, "run.json"), JSON.stringify(settings));
@@ -103,9 +105,12 @@ export async function makeFamily({ files = {}, texts = {}, queueApart = false } 
     },
 
     /** Sends a command as a program would. */
-    async command(service, cmd, args) {
+    command: (service, cmd, args) => family.commands(service, { cmd, args }),
+
+    /** Sends a list of commands, or one, as a program would. */
+    async commands(service, commands) {
       const headers = { "Content-Type": "application/json" };
-      const response = await fetch(`${url}/${service}`, { method: "POST", headers, body: JSON.stringify({ cmd, args }) });
+      const response = await fetch(`${url}/${service}`, { method: "POST", headers, body: JSON.stringify(commands) });
       return response.json();
     },
 
