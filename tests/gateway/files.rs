@@ -310,7 +310,7 @@ async fn the_first_page() {
     for inline in ["<style", " style=", "<script>", " onclick=", "javascript:"] {
         assert!(!page.contains(inline), "{inline}");
     }
-    let scripts = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("static/dashboard")).unwrap();
+    let scripts = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("static/dashboard")).unwrap();
     let mut files = vec![("/".to_owned(), page.to_owned())];
     for link in scripts
         .map(|entry| format!("/static/dashboard/{}", entry.unwrap().file_name().display()))
