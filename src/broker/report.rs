@@ -32,7 +32,8 @@ pub(super) fn report(service: &str, kind: Kind, snapshot: &Snapshot) -> Response
 
 fn module(item: &Item) -> Value {
     let module: &Arc<Handle> = &item.module;
-    let process = module.process();
+    // That of one that is down has ended.
+    let process = module.process().filter(|_| !item.down);
     let usage = process.and_then(|process| match &process.cgroup {
         Some(cgroup) => Usage::of_cgroup(cgroup),
         None => Usage::of_process(process.pid),
@@ -41,12 +42,14 @@ fn module(item: &Item) -> Value {
         "uid": module.uid(),
         "type": module.type_name(),
         "state": match item.told {
+            _ if item.down => "restarting",
             Told::Play => "playing",
             Told::Suspend => "suspended",
             Told::Nothing => "waiting",
         },
         "since": seconds(item.since),
         "added": seconds(module.added()),
+        "restarts": module.birth().restarts.count(),
         "pid": process.map(|process| process.pid),
         "scope": process.and_then(|process| process.scope()),
         "memory": usage.map(|usage| usage.memory),
