@@ -21,8 +21,8 @@ export interface Command {
 export interface Module {
   readonly uid: string;
   readonly type: string;
-  /** `"waiting"` until it is told to play or suspend for the first time. */
-  readonly state?: "playing" | "suspended" | "waiting";
+  /** `"waiting"` until it is told to play or suspend for the first time; `"restarting"` while it has ended and is to be started again. */
+  readonly state?: "playing" | "suspended" | "waiting" | "restarting";
   /** Since when it is in this state, in seconds since 1970. */
   readonly since?: number;
   readonly parameters?: Readonly<Record<string, unknown>>;

@@ -464,7 +464,7 @@
       const error = new ShmoozeError(`${endpoint.url} offers no events and is neither queue nor pool: ${queue.error}`, 200);
       throw Object.assign(error, { isFinal: true });
     }
-    const withState = (module, plays) => ({ ...module, state: plays ? "playing" : "waiting" });
+    const withState = (module, plays) => ({ state: plays ? "playing" : "waiting", ...module });
     const modules = list.map((module, at) => withState(module, kind === "pool" || at === 0));
     const idle = background.result ? withState(background.result, modules.length === 0) : null;
     const playing = kind === "queue" ? (modules[0] ?? idle)?.uid ?? null : null;

@@ -32,6 +32,9 @@ fn install(machine: &Machine) {
         settings["services"][service]["modules"]["tiny"]["timeouts"] = patient.clone();
         settings["services"][service]["modules"]["counts"] = counts.clone();
     }
+    let mut sign = settings["services"]["pool"]["modules"]["tiny"].clone();
+    sign["restart"] = serde_json::json!({"delay": 20_000});
+    settings["services"]["pool"]["modules"]["sign"] = sign;
     machine.write("/etc/shmooze/settings.json", settings.to_string());
     let unlimited = "[Unit]\nStartLimitIntervalSec=0\n";
     for service in ["queue", "pool", "launcher", "gateway"] {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         .each(Kind::CONTAINERS, "modules outlive the broker", events::goes_on)
         .each(Kind::CONTAINERS, "what is to end ends", events::ends)
         .each(Kind::CONTAINERS, "what happens meanwhile is known", events::away)
+        .each(Kind::CONTAINERS, "what waits to be started again waits on", events::waits)
         .each(Kind::CONTAINERS, "in the manager of a user", events::of_a_user)
         .inside(Kind::CONTAINERS, "a broker is killed again and again", kills::of_the_broker)
         .inside(Kind::CONTAINERS, "all are killed again and again", kills::of_all)

@@ -18,15 +18,20 @@ pub struct Item {
     pub told: Told,
     /// Since when.
     pub since: SystemTime,
+    /// It has ended and is to be started again.
+    pub down: bool,
 }
 
 impl Item {
-    /// Appends `{"uid", "type"}`, with `parameters` where the type is among the wanted.
+    /// Appends `{"uid", "type"}`, with `state` where it is down, and with `parameters` where the type is among the wanted.
     pub(super) fn write(&self, wanted: &Wanted<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"uid\": \"");
         out.extend_from_slice(self.module.uid().to_string().as_bytes());
         out.extend_from_slice(b"\", \"type\": ");
         write_string(self.module.type_name(), out);
+        if self.down {
+            out.extend_from_slice(b", \"state\": \"restarting\"");
+        }
         if let Some(names) = wanted.names(self.module.type_name()) {
             out.extend_from_slice(b", \"parameters\": ");
             self.module.parameters().write(names.iter().map(AsRef::as_ref), out);
@@ -147,16 +152,18 @@ impl Board {
     }
 
     /// Publishes the engine's list. Only the driver does. What was in the same place before is taken from there, so that
-    /// an append to a long list costs little.
-    pub(super) fn publish(&self, engine: &Engine, modules: &HashMap<Uid, Arc<Handle>>, now: SystemTime) {
+    /// an append to a long list costs little; the others are found by `find`.
+    pub(super) fn publish<'a>(&self, engine: &Engine, find: impl Fn(&Entry) -> Option<&'a Arc<Handle>>, now: SystemTime) {
         let before = self.snapshot();
         let item = |entry: &Entry, old: Option<&Item>| {
             let same = old.filter(|old| old.module.uid() == entry.uid);
-            if let Some(unchanged) = same.filter(|old| old.told == entry.told) {
+            if let Some(unchanged) = same.filter(|old| old.told == entry.told && old.down == entry.down) {
                 return Some(unchanged.clone());
             }
-            let module = same.map(|old| &old.module).or_else(|| modules.get(&entry.uid))?;
-            Some(Item { module: Arc::clone(module), told: entry.told, since: module.told_since(entry.told, now) })
+            // One that is up again has another process, and another handle.
+            let module = same.filter(|old| !old.down).map(|old| &old.module).or_else(|| find(entry))?;
+            let since = module.told_since(entry.told, now);
+            Some(Item { module: Arc::clone(module), told: entry.told, since, down: entry.down })
         };
         let list: Vec<Item> =
             engine.list().iter().enumerate().filter_map(|(at, entry)| item(entry, before.list.get(at))).collect();

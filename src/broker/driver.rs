@@ -8,15 +8,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::extension::Extension;
 use super::limits::Change;
+use super::restart::{self, Down, Outcome};
 use super::status::{self, Status};
 use super::{Board, Configuration};
-use crate::engine::{Effect, Engine, Input, Order, Place, Ticket};
-use crate::handover::{self, Born, Entry, Keeper, Legacy, Report};
+use crate::engine::{Effect, Engine, Entry as Listed, Input, Order, Place, Restarts, Ticket};
+use crate::handover::{self, Again, Entry, Keeper, Legacy, Report};
 use crate::launcher::{Launcher, TypeName};
-use crate::module::{self, Adoption, Birth, Cause, Event, Handle};
+use crate::module::{self, Adoption, Birth, Cause, Ending, Event, Handle};
 use crate::protocol::{ProtocolError, Raw, Uid};
 use crate::record::Record;
-use crate::settings::{Lists, Timeouts};
+use crate::settings::{Lists, ModuleType, Timeouts};
 
 /// Events that modules may report ahead of the driver; a module beyond that waits for room.
 const EVENT_CAPACITY: usize = 256;
@@ -70,17 +71,19 @@ pub(super) struct Driver {
     board: Arc<Board>,
     name: Arc<str>,
     /// What modules had reported when the process before broke off.
-    unheard: Vec<(Uid, Report)>,
+    unheard: Vec<Event>,
     /// Every module that has a task, until its last process is gone.
     modules: HashMap<Uid, Arc<Handle>>,
-    /// What the module that is being added is made of, until the engine wants it launched.
+    /// Modules that have ended and keep their place in the list, since they may be started again.
+    down: Down,
+    /// What the module that is being added, or started again, is made of, until the engine wants it launched.
     birth: Option<Birth>,
     waiting: HashMap<Ticket, Waiting>,
     tickets: u64,
     /// Why the module of the current event did not start.
     refusal: Option<ProtocolError>,
     effects: Vec<Effect>,
-    events: mpsc::Sender<Event>,
+    pub(super) events: mpsc::Sender<Event>,
     reported: mpsc::Receiver<Event>,
     drained: Vec<oneshot::Sender<()>>,
     status: Status,
@@ -111,6 +114,7 @@ impl Driver {
             board,
             unheard: Vec::new(),
             modules: HashMap::new(),
+            down: Down::new(),
             birth: None,
             waiting: HashMap::new(),
             tickets: 0,
@@ -134,7 +138,14 @@ impl Driver {
         let state = legacy.take_state(self.configuration.kind.engine());
         self.engine = state.engine;
         self.tickets = state.tickets;
-        self.unheard = state.reported.into();
+        self.unheard = state
+            .reported
+            .iter()
+            .map(|(uid, report)| {
+                let ending = state.modules.get(uid).and_then(|module| module.ending.as_deref());
+                said(*uid, *report, ending.and_then(Cause::from_name).unwrap_or(Cause::StreamLost))
+            })
+            .collect();
         self.board.history().restore(state.lives);
         for (uid, module) in state.modules {
             let timeouts = &module.born.timeouts;
@@ -151,22 +162,50 @@ impl Driver {
             self.keep(uid, handle);
         }
         legacy.clear(&self.keeper);
+        self.adopt_down(state.waiting);
         if !self.modules.is_empty() {
             tracing::info!("{} modules go on where the process before left them", self.modules.len());
         }
         self.board.resume(state.revision);
-        self.board.publish(&self.engine, &self.modules, SystemTime::now());
+        self.publish(SystemTime::now());
+    }
+
+    /// Those that are down wait on, end or start on.
+    fn adopt_down(&mut self, mut waiting: BTreeMap<Uid, handover::Waiting>) {
+        let down: Vec<Uid> = self.engine.entries().filter(|entry| entry.down).map(|entry| entry.uid).collect();
+        for uid in down {
+            if let Some(handover::Waiting { born, since, due }) = waiting.remove(&uid) {
+                let again = Again { since, due, restarts: born.restarts.clone() };
+                let handle = self.dead(Birth::of(born, Arc::clone(&self.name), self.configuration.max_line_bytes));
+                self.down.wait_on(Arc::new(handle), again);
+            } else if let Some(module) = self.modules.get(&uid) {
+                let handle =
+                    if self.engine.is_starting(uid) { Arc::new(self.dead(module.birth().clone())) } else { Arc::clone(module) };
+                self.down.put(handle);
+            }
+        }
+    }
+
+    fn dead(&self, birth: Birth) -> Handle {
+        module::dead(birth, Arc::clone(&self.launcher))
+    }
+
+    fn publish(&self, now: SystemTime) {
+        let alive = |uid| self.modules.get(&uid);
+        let down = |listed: &Listed| self.down.module(listed.uid).filter(|_| listed.down);
+        let find = |listed: &Listed| down(listed).or_else(|| alive(listed.uid));
+        self.board.publish(&self.engine, find, now);
     }
 
     /// Hears what was said before, in the order in which it was.
     fn hear(&mut self) {
-        for (uid, report) in std::mem::take(&mut self.unheard) {
-            self.event(match report {
-                Report::Started(true) => Event::Started { uid, result: Ok(()) },
-                Report::Started(false) => Event::Started { uid, result: Err(ProtocolError::Closed) },
-                Report::Answered { order, obeyed } => Event::Answered { uid, order, obeyed },
-                Report::Ended => Event::Ended { uid },
-            });
+        for event in std::mem::take(&mut self.unheard) {
+            self.event(event);
+        }
+        let down = self.engine.entries().filter(|entry| entry.down).map(|entry| entry.uid);
+        for uid in down.filter(|uid| self.down.module(*uid).is_none()).collect::<Vec<_>>() {
+            // The process before had given it up, and broke off before it was off the list.
+            self.step(Input::Ended { uid });
         }
         if self.engine.is_draining() {
             self.step(Input::Reopen);
@@ -185,6 +224,7 @@ impl Driver {
                 // Said by the driver itself: one that is stuck is found out. First, for one that is busy is not stuck.
                 () = heartbeat.beat() => {}
                 () = self.status.due() => self.tell_status(),
+                () = self.down.due() => self.start_again(),
                 () = due(self.extension.as_ref()) => self.extension.iter_mut().for_each(Extension::extend),
                 // What modules report before what clients want: a client's change shall see the list as it is.
                 Some(event) = self.reported.recv() => self.event(event),
@@ -288,8 +328,8 @@ impl Driver {
 
     fn birth(&self, uid: Uid, type_name: &str, args: Option<Raw>, place: Place) -> Option<Birth> {
         let background = place == Place::Background;
-        let types = &self.configuration.types;
-        let (name, module_type) = types.of(background).get_key_value(type_name)?;
+        let types = self.configuration.types.of(background);
+        let (name, module_type) = types.get_key_value(type_name)?;
         Some(Birth {
             uid,
             service: Arc::clone(&self.name),
@@ -300,7 +340,53 @@ impl Driver {
             args,
             timeouts: module_type.timeouts,
             max_line_bytes: self.configuration.max_line_bytes,
+            restarts: Restarts::default(),
         })
+    }
+
+    /// The type of a module as it is now; `None` where there is none of that name any more.
+    fn type_of(&self, birth: &Birth) -> Option<&ModuleType> {
+        self.configuration.types.of(birth.background).get(&*birth.type_name).map(AsRef::as_ref)
+    }
+
+    /// Whether a module of the list that begins to end so keeps its place.
+    fn may_be_started_again(&self, uid: Uid, cause: Cause) -> bool {
+        let is_up = self.engine.entry(uid).is_some_and(|entry| !entry.down);
+        let module_type = self.modules.get(&uid).filter(|_| is_up).and_then(|module| self.type_of(module.birth()));
+        let restart = module_type.and_then(|module_type| module_type.restart);
+        restart.is_some_and(|restart| restart::may_be_started_again(&restart, cause))
+    }
+
+    /// What becomes of a module of which no process is left.
+    fn outcome(&self, module: &Handle, ending: &Ending) -> Outcome {
+        let birth = module.birth();
+        let is_down = self.engine.entry(birth.uid).is_some_and(|entry| entry.down);
+        let restart = self.type_of(birth).and_then(|module_type| module_type.restart);
+        match restart.filter(|_| is_down && self.drained.is_empty()) {
+            Some(restart) => Outcome::of(&restart, birth.restarts.clone(), ending, self.down.now()),
+            None => Outcome::Gone,
+        }
+    }
+
+    /// Launches the modules whose time has come.
+    fn start_again(&mut self) {
+        while let Some((module, restarts)) = self.down.take_due() {
+            let uid = module.uid();
+            let Some(timeouts) = self.type_of(module.birth()).map(|module_type| module_type.timeouts) else {
+                module.witness().given_up(restarts.count(), "its type is not in the settings any more");
+                self.step(Input::Ended { uid });
+                continue;
+            };
+            self.birth = Some(Birth { timeouts, restarts, ..module.birth().clone() });
+            self.step(Input::Restart { uid });
+            self.birth = None;
+        }
+    }
+
+    /// The one place that knows of every module that was launched and will not be started again: no process of it is left, and
+    /// it is on no list. One that waits to be started again is not gone.
+    fn gone_for_good(&mut self, uid: Uid) {
+        self.down.remove(uid);
     }
 
     fn event(&mut self, event: Event) {
@@ -311,9 +397,17 @@ impl Driver {
         match event {
             Event::Started { uid, result } => {
                 let alive = result.is_ok();
+                if alive {
+                    self.down.remove(uid);
+                }
                 self.refusal = result.err();
                 self.step(Input::Started { uid, alive });
                 self.refusal = None;
+            }
+            Event::Answered { uid, order: Order::Play | Order::Suspend, obeyed: false }
+                if self.may_be_started_again(uid, Cause::Refused) =>
+            {
+                self.lose(uid);
             }
             Event::Answered { uid, order, obeyed } => {
                 match self.modules.get(&uid).filter(|_| obeyed).map(|module| (order, module.witness())) {
@@ -323,14 +417,47 @@ impl Driver {
                 }
                 self.step(Input::Answered { uid, order, obeyed });
             }
-            Event::Ended { uid } => self.step(Input::Ended { uid }),
+            Event::Ended { uid, cause } if self.may_be_started_again(uid, cause) => self.lose(uid),
+            // A process before had heard of it already.
+            Event::Ended { uid, .. } if self.down.module(uid).is_some() => {}
+            Event::Ended { uid, .. } => self.step(Input::Ended { uid }),
             Event::Gone { uid, ending } => {
                 if let Some(module) = self.modules.remove(&uid) {
                     self.board.is_gone(uid);
-                    let life = self.board.history().push(&module, &ending);
-                    self.keeper.write(&Entry::Gone { uid, life });
+                    self.gone(module, &ending);
                 }
             }
+        }
+    }
+
+    /// A module that may be started again begins to end.
+    fn lose(&mut self, uid: Uid) {
+        if let Some(module) = self.modules.get(&uid) {
+            self.down.put(Arc::clone(module));
+        }
+        self.step(Input::Lost { uid });
+    }
+
+    /// No process of the module is left.
+    fn gone(&mut self, module: Arc<Handle>, ending: &Ending) {
+        let uid = module.uid();
+        let outcome = self.outcome(&module, ending);
+        let life = self.board.history().push(&module, ending, &outcome);
+        let again = if let Outcome::Again(again) = &outcome { Some(again.clone()) } else { None };
+        self.keeper.write(&Entry::Gone { uid, life, again });
+        match outcome {
+            Outcome::Again(again) => {
+                module.witness().restarting(again.due - again.since, again.restarts.count());
+                self.down.wait(module, again);
+                return;
+            }
+            Outcome::GivenUp(why) => module.witness().given_up(module.birth().restarts.count(), &why),
+            Outcome::Gone => {}
+        }
+        if self.engine.entry(uid).is_some_and(|entry| entry.down) {
+            self.step(Input::Ended { uid });
+        } else {
+            self.gone_for_good(uid);
         }
     }
 
@@ -342,7 +469,7 @@ impl Driver {
         self.engine.step(input, &mut effects);
         // Published first: who is answered sees what he asked for.
         if effects.contains(&Effect::Publish) {
-            self.board.publish(&self.engine, &self.modules, handover::time(now));
+            self.publish(handover::time(now));
             self.status.changed();
         }
         for effect in effects.drain(..) {
@@ -356,19 +483,9 @@ impl Driver {
             return;
         }
         let input = input.clone();
-        let entry = match self.birth.as_ref().filter(|_| matches!(input, Input::Add { .. })) {
+        let entry = match self.birth.as_ref().filter(|_| matches!(input, Input::Add { .. } | Input::Restart { .. })) {
             None => Entry::Step { input, at },
-            Some(birth) => {
-                let born = Born {
-                    uid: birth.uid,
-                    type_name: birth.type_name.to_string(),
-                    background: birth.background,
-                    args: birth.args.clone(),
-                    timeouts: birth.timeouts,
-                    added: handover::milliseconds(birth.added),
-                };
-                Entry::Born { born, input, at }
-            }
+            Some(birth) => Entry::Born { born: birth.born(), input, at },
         };
         self.keeper.write(&entry);
     }
@@ -412,6 +529,9 @@ impl Driver {
                     module.terminate(if self.drained.is_empty() { Cause::Refused } else { Cause::Drained });
                 }
             }
+            // Where something of it runs still, it is gone with that.
+            Effect::Forget { uid } if self.modules.contains_key(&uid) => {}
+            Effect::Forget { uid } => self.gone_for_good(uid),
             Effect::Publish => {}
             Effect::Done { ticket } => match self.waiting.remove(&ticket) {
                 Some(Waiting::Added(uid, reply)) => drop(reply.send(Ok(uid))),
@@ -427,6 +547,16 @@ impl Driver {
                 }
             }
         }
+    }
+}
+
+/// What a module's task would say that has reported this, and ends for this cause if it does.
+const fn said(uid: Uid, report: Report, cause: Cause) -> Event {
+    match report {
+        Report::Started(true) => Event::Started { uid, result: Ok(()) },
+        Report::Started(false) => Event::Started { uid, result: Err(ProtocolError::Closed) },
+        Report::Answered { order, obeyed } => Event::Answered { uid, order, obeyed },
+        Report::Ended => Event::Ended { uid, cause },
     }
 }
 

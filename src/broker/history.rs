@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use super::restart::Outcome;
 use crate::module::{Ending, Handle};
 use crate::scope::{Exceeded, Exit};
 
@@ -24,9 +25,9 @@ impl History {
         *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = lives;
     }
 
-    /// Keeps how `module` ended; answers what is told of it.
-    pub(super) fn push(&self, module: &Handle, ending: &Ending) -> Value {
-        let life = json!({
+    /// Keeps how `module` ended and what becomes of it; answers what is told of it.
+    pub(super) fn push(&self, module: &Handle, ending: &Ending, outcome: &Outcome) -> Value {
+        let mut life = json!({
             "uid": module.uid().to_string(),
             "type": module.type_name(),
             "added": seconds(module.added()),
@@ -37,6 +38,15 @@ impl History {
             "exceeded": ending.exceeded.map(exceeded),
             "text": ending.to_string(),
         });
+        match outcome {
+            Outcome::Gone => {}
+            Outcome::GivenUp(_) => life["given_up"] = true.into(),
+            Outcome::Again(again) => life["restart_at"] = seconds(crate::handover::time(again.due)).into(),
+        }
+        let restarts = module.birth().restarts.count();
+        if restarts > 0 {
+            life["restarts"] = restarts.into();
+        }
         let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
         if lives.len() == KEPT {
             lives.pop_front();

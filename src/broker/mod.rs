@@ -19,6 +19,9 @@ mod extension;
 mod history;
 mod limits;
 mod report;
+mod restart;
+#[cfg(test)]
+mod restart_tests;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -39,7 +39,8 @@ fn ends(module: &Handle) -> Option<Value> {
 
 fn module(item: &Item) -> Value {
     let module: &Arc<Handle> = &item.module;
-    let process = module.process();
+    // That of one that is down has ended.
+    let process = module.process().filter(|_| !item.down);
     let usage = process.and_then(|process| match &process.cgroup {
         Some(cgroup) => Usage::of_cgroup(cgroup),
         None => Usage::of_process(process.pid),
@@ -48,12 +49,14 @@ fn module(item: &Item) -> Value {
         "uid": module.uid(),
         "type": module.type_name(),
         "state": match item.told {
+            _ if item.down => "restarting",
             Told::Play => "playing",
             Told::Suspend => "suspended",
             Told::Nothing => "waiting",
         },
         "since": seconds(item.since),
         "added": seconds(module.added()),
+        "restarts": module.birth().restarts.count(),
         "pid": process.map(|process| process.pid),
         "scope": process.and_then(|process| process.scope()),
         "memory": usage.map(|usage| usage.memory),

@@ -16,8 +16,14 @@ pub(super) fn describe(kind: Kind, snapshot: &Snapshot) -> String {
     let name = |item: &Item| format!("{} {}", item.module.type_name(), item.module.uid().short());
     let count = snapshot.list().len();
     match (kind, snapshot.list().first(), snapshot.background()) {
-        (Kind::Pool, ..) => modules(count),
+        (Kind::Pool, ..) => match snapshot.list().iter().filter(|item| item.down).count() {
+            0 => modules(count),
+            down => format!("{}, {down} of them to be started again", modules(count)),
+        },
         (Kind::Queue, Some(top), _) => format!("playing {}, {} waiting", name(top), count - 1),
+        (Kind::Queue, None, Some(background)) if background.down => {
+            format!("nothing to play, background {} is to be started again", name(background))
+        }
         (Kind::Queue, None, Some(background)) => format!("playing {} in the background, none waiting", name(background)),
         (Kind::Queue, None, None) => "nothing to play".to_owned(),
     }

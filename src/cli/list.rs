@@ -71,7 +71,10 @@ pub(super) fn table(modules: &[Module<'_>], numbered: bool) -> String {
         [
             (index + 1).to_string(),
             render::one_line(render::prefix(&module.uid, length)),
-            render::one_line(&module.type_name),
+            match &module.state {
+                Some(state) => format!("{} ({})", render::one_line(&module.type_name), render::one_line(state)),
+                None => render::one_line(&module.type_name),
+            },
             parameters.collect::<Vec<_>>().join(" "),
         ]
     });

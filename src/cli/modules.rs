@@ -18,6 +18,9 @@ pub(super) struct Module<'a> {
     pub(super) type_name: Cow<'a, str>,
     #[serde(borrow, default)]
     pub(super) parameters: Object<'a>,
+    /// Of one that is down, `restarting`.
+    #[serde(borrow, default)]
+    pub(super) state: Option<Cow<'a, str>>,
 }
 
 /// A module that was found.

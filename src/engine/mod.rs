@@ -5,26 +5,30 @@
 //!   SetBackground ▶ Launch ─▶ Started ──▶ swap ──┤     ┌───────── plan again ◀──────────┐
 //!   Remove ──────────────────────────────────────┼──▶ apply ──▶ orders ─ ─▶ Answered ───┤
 //!   Move ────────────────────────────────────────┤     rm, suspend, play, at once       │ nothing left to do
-//!   Ended (own rm, crash, time-out) ─────────────┘                                      ▼
-//!                                                                                     Done
+//!   Ended (own rm, crash, time-out) ─────────────┤                                      ▼
+//!   Lost ─▶ down ─ ─▶ Restart ─▶ Launch ─▶ Started ─┘                                   Done
 //! ```
 //!
 //! A change waits until every order of the one before it is answered (protocol.md section 3); in a pool no change waits
-//! for another.
+//! for another. A module that may be started again is *down* meanwhile: it keeps its place, and for whoever plays it is not
+//! there. When that is, is no business of the engine ([`Restarts`] is who counts).
 //!
 //! **Invariants.** No I/O, no clock, no lock, no async. What was asked for is answered exactly once: each [`Ticket`]
-//! comes back in one [`Effect::Done`] or [`Effect::Refuse`]. A module in the list was initialised and has not ended.
+//! comes back in one [`Effect::Done`] or [`Effect::Refuse`]. A module in the list was initialised and has
+//! not ended, or is down.
 //! A queue never has two modules told to play: the order to play goes out only together with, and after, the orders
 //! that suspend or remove whatever played before. Whoever feeds the same inputs to an engine that was kept and read
 //! again gets the same effects as from the one that it was.
 
 mod pool;
 mod queue;
+mod restarts;
 #[cfg(test)]
 mod tests;
 
 pub use pool::Pool;
 pub use queue::Queue;
+pub use restarts::{Policy, Restarts, Verdict};
 
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +94,17 @@ pub enum Input {
         /// The module.
         uid: Uid,
     },
+    /// A started module failed or ends by itself, and may be started again: it is down and keeps its place, where it may
+    /// (in a pool, and as the background of a queue). Elsewhere this is [`Input::Ended`].
+    Lost {
+        /// The module.
+        uid: Uid,
+    },
+    /// It is time to start a module that is down.
+    Restart {
+        /// The module.
+        uid: Uid,
+    },
     /// The service ends: take nothing new, end what is there.
     Drain {
         /// Done when all is ended.
@@ -130,6 +145,11 @@ pub enum Effect {
         /// The module.
         uid: Uid,
     },
+    /// A module that was down is off the list: it is not started again.
+    Forget {
+        /// The module.
+        uid: Uid,
+    },
     /// The list, the background or what plays has changed.
     Publish,
     /// The request is carried out.
@@ -163,11 +183,17 @@ pub struct Entry {
     pub uid: Uid,
     /// What it was told last.
     pub told: Told,
+    /// It has ended and may be started again.
+    pub down: bool,
 }
 
 impl Entry {
     const fn new(uid: Uid) -> Self {
-        Self { uid, told: Told::Nothing }
+        Self { uid, told: Told::Nothing, down: false }
+    }
+
+    const fn down(uid: Uid) -> Self {
+        Self { down: true, ..Self::new(uid) }
     }
 }
 
@@ -190,7 +216,7 @@ impl Engine {
         }
     }
 
-    /// Whether the module was launched and has not [started](Input::Started).
+    /// Whether the module was launched, for the first time or again, and has not [started](Input::Started).
     #[must_use]
     pub fn is_starting(&self, uid: Uid) -> bool {
         match self {
@@ -205,6 +231,17 @@ impl Engine {
             Self::Queue(queue) => queue.step(input, effects),
             Self::Pool(pool) => pool.step(input, effects),
         }
+    }
+
+    /// What is listed of a module, be it the background.
+    #[must_use]
+    pub fn entry(&self, uid: Uid) -> Option<Entry> {
+        self.entries().find(|entry| entry.uid == uid)
+    }
+
+    /// All that is listed, the background last.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.list().iter().copied().chain(self.background())
     }
 
     /// The modules in order.

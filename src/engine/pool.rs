@@ -1,6 +1,6 @@
 //! The pool: all its modules play (protocol.md section 4). No change waits for another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,10 @@ pub struct Pool {
     list: Vec<Entry>,
     /// Launched and not initialised yet.
     starting: BTreeMap<Uid, Ticket>,
+    /// Launched again and not initialised yet; those that are listed are down.
+    restarting: BTreeSet<Uid>,
     /// Which request waits for the module's answer.
-    unanswered: BTreeMap<Uid, (Ticket, Order)>,
+    unanswered: BTreeMap<Uid, (Option<Ticket>, Order)>,
     /// How many answers each request still waits for.
     outstanding: BTreeMap<Ticket, usize>,
     draining: bool,
@@ -38,7 +40,7 @@ impl Pool {
     }
 
     pub(super) fn is_starting(&self, uid: Uid) -> bool {
-        self.starting.contains_key(&uid)
+        self.starting.contains_key(&uid) || self.restarting.contains(&uid)
     }
 
     /// Takes one input and appends what has to be done to `effects`.
@@ -54,6 +56,8 @@ impl Pool {
             Input::Move { ticket, .. } => effects.push(Effect::Refuse { ticket }),
             Input::Answered { uid, order, obeyed } => self.answered(uid, order, obeyed, effects),
             Input::Ended { uid } => self.ended(uid, effects),
+            Input::Lost { uid } => self.lost(uid, effects),
+            Input::Restart { uid } => self.restart(uid, effects),
             Input::Drain { ticket } => {
                 self.draining = true;
                 effects.extend(self.starting.keys().map(|&uid| Effect::Terminate { uid }));
@@ -64,6 +68,10 @@ impl Pool {
     }
 
     fn started(&mut self, uid: Uid, alive: bool, effects: &mut Vec<Effect>) {
+        if self.restarting.remove(&uid) {
+            self.restarted(uid, alive, effects);
+            return;
+        }
         let Some(ticket) = self.starting.remove(&uid) else { return };
         if !alive || self.draining {
             if alive {
@@ -74,33 +82,84 @@ impl Pool {
         }
         self.list.push(Entry::new(uid));
         effects.push(Effect::Publish);
-        self.order(ticket, uid, Order::Play, effects);
+        self.order(Some(ticket), uid, Order::Play, effects);
+    }
+
+    fn lost(&mut self, uid: Uid, effects: &mut Vec<Effect>) {
+        let Some(entry) = self.list.iter_mut().find(|entry| entry.uid == uid) else {
+            self.ended(uid, effects);
+            return;
+        };
+        if entry.down {
+            return;
+        }
+        *entry = Entry::down(uid);
+        effects.extend([Effect::Terminate { uid }, Effect::Publish]);
+        self.not_answered(uid, effects);
+    }
+
+    fn restart(&mut self, uid: Uid, effects: &mut Vec<Effect>) {
+        let is_down = self.list.iter().any(|entry| entry.uid == uid && entry.down);
+        if is_down && !self.draining && self.restarting.insert(uid) {
+            effects.push(Effect::Launch { uid });
+        }
+    }
+
+    fn restarted(&mut self, uid: Uid, alive: bool, effects: &mut Vec<Effect>) {
+        if !alive {
+            return;
+        }
+        let Some(entry) = self.list.iter_mut().find(|entry| entry.uid == uid && entry.down) else {
+            effects.push(Effect::Terminate { uid });
+            return;
+        };
+        *entry = Entry::new(uid);
+        effects.push(Effect::Publish);
+        self.order(None, uid, Order::Play, effects);
     }
 
     fn remove(&mut self, ticket: Ticket, which: &dyn Fn(&Uid) -> bool, effects: &mut Vec<Effect>) {
-        let removed: Vec<Uid> = self.list.extract_if(.., |entry| which(&entry.uid)).map(|entry| entry.uid).collect();
-        if removed.is_empty() {
-            effects.push(Effect::Done { ticket });
-            return;
+        let removed: Vec<Entry> = self.list.extract_if(.., |entry| which(&entry.uid)).collect();
+        if !removed.is_empty() {
+            effects.push(Effect::Publish);
         }
-        effects.push(Effect::Publish);
-        for uid in removed {
-            // Its `play` may be unanswered still: whoever added it is answered now, the module will be asked to end.
-            if let Some((adder, _)) = self.unanswered.remove(&uid) {
-                self.answer(adder, effects);
+        for &Entry { uid, down, .. } in &removed {
+            if down {
+                if self.restarting.contains(&uid) {
+                    effects.push(Effect::Terminate { uid });
+                }
+                effects.push(Effect::Forget { uid });
+                continue;
             }
-            self.order(ticket, uid, Order::Remove, effects);
+            // Its `play` may be unanswered still: whoever added it is answered now, the module will be asked to end.
+            self.not_answered(uid, effects);
+            self.order(Some(ticket), uid, Order::Remove, effects);
+        }
+        if removed.iter().all(|entry| entry.down) {
+            effects.push(Effect::Done { ticket });
         }
     }
 
-    fn order(&mut self, ticket: Ticket, uid: Uid, order: Order, effects: &mut Vec<Effect>) {
+    /// Gives an order, whose answer the request waits for where there is one.
+    fn order(&mut self, ticket: Option<Ticket>, uid: Uid, order: Order, effects: &mut Vec<Effect>) {
         self.unanswered.insert(uid, (ticket, order));
-        *self.outstanding.entry(ticket).or_default() += 1;
+        if let Some(ticket) = ticket {
+            *self.outstanding.entry(ticket).or_default() += 1;
+        }
         effects.push(Effect::Order { uid, order });
     }
 
-    fn answer(&mut self, ticket: Ticket, effects: &mut Vec<Effect>) {
-        if let Some(outstanding) = self.outstanding.get_mut(&ticket) {
+    /// Nobody waits for the module's answer any more.
+    fn not_answered(&mut self, uid: Uid, effects: &mut Vec<Effect>) {
+        if let Some((ticket, _)) = self.unanswered.remove(&uid) {
+            self.answer(ticket, effects);
+        }
+    }
+
+    fn answer(&mut self, ticket: Option<Ticket>, effects: &mut Vec<Effect>) {
+        if let Some(ticket) = ticket
+            && let Some(outstanding) = self.outstanding.get_mut(&ticket)
+        {
             *outstanding -= 1;
             if *outstanding == 0 {
                 self.outstanding.remove(&ticket);
@@ -130,13 +189,12 @@ impl Pool {
     }
 
     fn ended(&mut self, uid: Uid, effects: &mut Vec<Effect>) {
-        let before = self.list.len();
-        self.list.retain(|entry| entry.uid != uid);
-        if self.list.len() < before {
+        if let Some(at) = self.list.iter().position(|entry| entry.uid == uid) {
+            if self.list.remove(at).down {
+                effects.push(Effect::Forget { uid });
+            }
             effects.push(Effect::Publish);
         }
-        if let Some((ticket, _)) = self.unanswered.remove(&uid) {
-            self.answer(ticket, effects);
-        }
+        self.not_answered(uid, effects);
     }
 }

@@ -1,6 +1,6 @@
 //! The queue: an ordered list of which the top one plays (protocol.md section 3).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,8 @@ pub struct Queue {
     background: Option<Entry>,
     /// Launched and not initialised yet.
     starting: BTreeMap<Uid, Starting>,
+    /// Backgrounds that were launched again and are not initialised yet; the one that is set is down.
+    restarting: BTreeSet<Uid>,
     /// Changes that wait for the running one.
     waiting: VecDeque<Waiting>,
     running: Option<Running>,
@@ -74,7 +76,7 @@ impl Queue {
     }
 
     pub(super) fn is_starting(&self, uid: Uid) -> bool {
-        self.starting.contains_key(&uid)
+        self.starting.contains_key(&uid) || self.restarting.contains(&uid)
     }
 
     /// Takes one input and appends what has to be done to `effects`.
@@ -90,6 +92,8 @@ impl Queue {
             Input::Move { ticket, uids } => self.change(Some(ticket), Change::Move(uids), effects),
             Input::Answered { uid, order, obeyed } => self.answered(uid, order, obeyed, effects),
             Input::Ended { uid } => self.ended(uid, effects),
+            Input::Lost { uid } => self.lost(uid, effects),
+            Input::Restart { uid } => self.restart(uid, effects),
             Input::Drain { ticket } => self.drain(ticket, effects),
             Input::Reopen => {
                 self.draining = false;
@@ -99,6 +103,10 @@ impl Queue {
     }
 
     fn started(&mut self, uid: Uid, alive: bool, effects: &mut Vec<Effect>) {
+        if self.restarting.remove(&uid) {
+            self.restarted(uid, alive, effects);
+            return;
+        }
         let Some(Starting { ticket, place }) = self.starting.remove(&uid) else { return };
         if !alive || self.draining {
             if alive {
@@ -112,6 +120,41 @@ impl Queue {
             Place::Background => Change::SetBackground(uid),
         };
         self.change(Some(ticket), change, effects);
+    }
+
+    /// What plays in a queue is played once: only the background keeps its place.
+    fn lost(&mut self, uid: Uid, effects: &mut Vec<Effect>) {
+        let Some(background) = self.background.as_mut().filter(|entry| entry.uid == uid) else {
+            self.ended(uid, effects);
+            return;
+        };
+        if background.down {
+            return;
+        }
+        *background = Entry::down(uid);
+        effects.extend([Effect::Terminate { uid }, Effect::Publish]);
+        self.go_on_without(uid, true, effects);
+    }
+
+    fn restart(&mut self, uid: Uid, effects: &mut Vec<Effect>) {
+        let is_down = self.background.is_some_and(|entry| entry.uid == uid && entry.down);
+        if is_down && !self.draining && self.restarting.insert(uid) {
+            effects.push(Effect::Launch { uid });
+        }
+    }
+
+    fn restarted(&mut self, uid: Uid, alive: bool, effects: &mut Vec<Effect>) {
+        if !alive {
+            return;
+        }
+        match self.background.as_mut().filter(|entry| entry.uid == uid && entry.down && !self.draining) {
+            Some(background) => {
+                *background = Entry::new(uid);
+                effects.push(Effect::Publish);
+                self.change(None, Change::Settle, effects);
+            }
+            None => effects.push(Effect::Terminate { uid }),
+        }
     }
 
     fn change(&mut self, ticket: Option<Ticket>, change: Change, effects: &mut Vec<Effect>) {
@@ -134,20 +177,38 @@ impl Queue {
         let mut removed = Vec::new();
         match change {
             Change::Append(uid) => self.list.push(Entry::new(uid)),
-            Change::SetBackground(uid) => removed.extend(self.background.replace(Entry::new(uid)).map(|entry| entry.uid)),
+            Change::SetBackground(uid) => {
+                let old = self.background.replace(Entry::new(uid));
+                removed.extend(self.leave(old, effects));
+            }
             Change::Remove(uids) => {
                 removed.extend(self.list.extract_if(.., |entry| uids.contains(&entry.uid)).map(|entry| entry.uid));
-                removed.extend(self.background.take_if(|entry| uids.contains(&entry.uid)).map(|entry| entry.uid));
+                let background = self.background.take_if(|entry| uids.contains(&entry.uid));
+                removed.extend(self.leave(background, effects));
             }
             Change::RemoveAll => {
                 removed.extend(self.list.drain(..).map(|entry| entry.uid));
-                removed.extend(self.background.take().map(|entry| entry.uid));
+                let background = self.background.take();
+                removed.extend(self.leave(background, effects));
             }
             Change::Move(uids) => self.reorder(&uids),
             Change::Settle => return removed,
         }
         effects.push(Effect::Publish);
         removed
+    }
+
+    /// A background that is not the background any more; answers whom to order to end.
+    fn leave(&self, background: Option<Entry>, effects: &mut Vec<Effect>) -> Option<Uid> {
+        let Entry { uid, down, .. } = background?;
+        if !down {
+            return Some(uid);
+        }
+        if self.restarting.contains(&uid) {
+            effects.push(Effect::Terminate { uid });
+        }
+        effects.push(Effect::Forget { uid });
+        None
     }
 
     fn reorder(&mut self, uids: &[Uid]) {
@@ -178,12 +239,13 @@ impl Queue {
         if self.draining {
             return orders;
         }
+        let background = self.background.filter(|entry| !entry.down);
         let queued_but_top = self.list.iter().skip(1);
         orders.extend(queued_but_top.filter(|entry| entry.told == Told::Play).map(|entry| (entry.uid, Order::Suspend)));
         if !self.list.is_empty() {
-            orders.extend(self.background.filter(|entry| entry.told != Told::Suspend).map(|entry| (entry.uid, Order::Suspend)));
+            orders.extend(background.filter(|entry| entry.told != Told::Suspend).map(|entry| (entry.uid, Order::Suspend)));
         }
-        let top = self.list.first().copied().or(self.background);
+        let top = self.list.first().copied().or(background);
         orders.extend(top.filter(|entry| entry.told != Told::Play).map(|entry| (entry.uid, Order::Play)));
         orders
     }
@@ -215,14 +277,22 @@ impl Queue {
                 waiting.change = Change::Settle;
             }
         }
-        let was_listed = self.forget(uid);
-        if was_listed {
+        let forgotten = self.forget(uid);
+        if let Some(entry) = forgotten {
+            if entry.down {
+                effects.push(Effect::Forget { uid });
+            }
             effects.push(Effect::Publish);
         }
+        self.go_on_without(uid, forgotten.is_some(), effects);
+    }
+
+    /// A module answers no more; `listed` is whether what others are told may change by that.
+    fn go_on_without(&mut self, uid: Uid, listed: bool, effects: &mut Vec<Effect>) {
         if let Some(running) = &mut self.running {
             running.unanswered.retain(|(who, _)| *who != uid);
             self.settle_if_answered(effects);
-        } else if was_listed {
+        } else if listed {
             self.change(None, Change::Settle, effects);
         }
     }
@@ -252,10 +322,9 @@ impl Queue {
         self.list.iter_mut().chain(self.background.as_mut()).find(|entry| entry.uid == uid)
     }
 
-    /// Takes the module off the list; answers whether it was on it.
-    fn forget(&mut self, uid: Uid) -> bool {
-        let before = self.list.len();
-        self.list.retain(|entry| entry.uid != uid);
-        self.background.take_if(|entry| entry.uid == uid).is_some() || self.list.len() < before
+    /// Takes the module off the list; answers what was there of it.
+    fn forget(&mut self, uid: Uid) -> Option<Entry> {
+        let listed = self.list.iter().position(|entry| entry.uid == uid);
+        listed.map(|at| self.list.remove(at)).or_else(|| self.background.take_if(|entry| entry.uid == uid))
     }
 }

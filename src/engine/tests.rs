@@ -55,6 +55,7 @@ impl Bench {
                     Effect::Launch { uid } => format!("launch {}", self.name(uid)),
                     Effect::Order { uid, order } => format!("{} {}", format!("{order:?}").to_lowercase(), self.name(uid)),
                     Effect::Terminate { uid } => format!("terminate {}", self.name(uid)),
+                    Effect::Forget { uid } => format!("forget {}", self.name(uid)),
                     Effect::Publish => return None,
                     Effect::Done { ticket } => format!("done {}", ticket.0),
                     Effect::Refuse { ticket } => format!("refuse {}", ticket.0),
@@ -122,13 +123,29 @@ impl Bench {
         self.step(Input::Ended { uid })
     }
 
+    fn lost(&mut self, name: char) -> String {
+        let uid = self.uid(name);
+        self.step(Input::Lost { uid })
+    }
+
+    fn restart(&mut self, name: char) -> String {
+        let uid = self.uid(name);
+        self.step(Input::Restart { uid })
+    }
+
+    fn not_started(&mut self, name: char) -> String {
+        let uid = self.uid(name);
+        self.step(Input::Started { uid, alive: false })
+    }
+
     fn drain(&mut self) -> String {
         let ticket = self.ticket();
         self.step(Input::Drain { ticket })
     }
 
     fn list(&self) -> String {
-        self.engine.list().iter().map(|entry| self.name(entry.uid)).collect()
+        let name = |entry: &Entry| if entry.down { self.name(entry.uid).to_ascii_lowercase() } else { self.name(entry.uid) };
+        self.engine.list().iter().map(name).collect()
     }
 }
 
@@ -349,6 +366,68 @@ fn a_pool_module_removed_before_it_played() {
 }
 
 #[test]
+fn a_module_of_a_pool_that_is_down_keeps_its_place() {
+    let mut p = Bench::pool();
+    let (a, b, _) = (p.settled(Place::List), p.settled(Place::List), p.settled(Place::List));
+    assert_eq!(p.restart(b), "", "it is not down");
+    assert_eq!(p.lost(b), "terminate B");
+    assert_eq!((p.list().as_str(), p.lost(b).as_str()), ("AbC", ""));
+    assert_eq!(p.restart(b), "launch B");
+    assert!(p.engine.is_starting(p.uid(b)));
+    assert_eq!((p.restart(b).as_str(), p.not_started(b).as_str(), p.list().as_str()), ("", "", "AbC"));
+    assert_eq!((p.restart(b).as_str(), p.started(b).as_str(), p.list().as_str()), ("launch B", "play B", "ABC"));
+    assert_eq!(p.answer("play", b, true), "", "nobody waits for it");
+    // Given up.
+    p.lost(b);
+    assert_eq!((p.ended(b).as_str(), p.list().as_str()), ("forget B", "AC"));
+    // Removed while it waits, and while it is started again.
+    p.lost(a);
+    assert_eq!((p.remove("A").as_str(), p.list().as_str()), ("forget A, done 4", "C"));
+    p.lost('C');
+    p.restart('C');
+    assert_eq!(p.remove("C"), "terminate C, forget C, done 5");
+    assert_eq!((p.started('C').as_str(), p.list().as_str()), ("terminate C", ""));
+}
+
+#[test]
+fn a_module_of_a_pool_is_lost_before_it_has_answered_its_play() {
+    let mut p = Bench::pool();
+    let a = p.add(Place::List);
+    p.started(a);
+    assert_eq!(p.lost(a), "terminate A, done 1", "it is added all the same");
+    assert_eq!(p.drain(), "forget A, done 2");
+    assert_eq!(p.restart(a), "");
+}
+
+#[test]
+fn while_the_background_is_down_the_queue_plays_on_without_it() {
+    let mut q = Bench::queue();
+    let a = q.settled(Place::Background);
+    assert_eq!(q.lost(a), "terminate A");
+    let b = q.add(Place::List);
+    assert_eq!(q.started(b), "play B", "nothing to suspend");
+    q.answer("play", b, true);
+    assert_eq!((q.restart(a).as_str(), q.started(a).as_str()), ("launch A", "suspend A"), "as one that is set then");
+    q.answer("suspend", a, true);
+    q.lost(a);
+    assert_eq!(q.remove("B"), "remove B");
+    assert_eq!(q.answer("remove", b, true), "done 3", "nobody to play");
+    assert_eq!((q.restart(a).as_str(), q.started(a).as_str()), ("launch A", "play A"));
+    q.answer("play", a, true);
+    // Replaced while it is down.
+    q.lost(a);
+    let c = q.add(Place::Background);
+    assert_eq!(q.started(c), "forget A, play C");
+    // What plays in a queue is played once.
+    let d = q.add(Place::List);
+    q.answer("play", c, true);
+    assert_eq!(q.started(d), "suspend C, play D");
+    q.answer("suspend", c, true);
+    q.answer("play", d, true);
+    assert_eq!((q.lost(d).as_str(), q.list().as_str()), ("play C", ""));
+}
+
+#[test]
 fn a_pool_drains() {
     let mut p = Bench::pool();
     let (a, b) = (p.settled(Place::List), p.add(Place::List));
@@ -373,6 +452,13 @@ enum Act {
     Answer {
         which: usize,
         obeyed: bool,
+    },
+    /// It may be started again.
+    Lose(usize),
+    Restart(usize),
+    StartAgain {
+        which: usize,
+        alive: bool,
     },
     End(usize),
     Drain,
@@ -399,6 +485,9 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         2 => some().prop_map(Act::Move),
         9 => (0usize..8, prop::bool::weighted(0.85)).prop_map(|(which, obeyed)| Act::Answer { which, obeyed }),
         2 => (0usize..12).prop_map(Act::End),
+        2 => (0usize..12).prop_map(Act::Lose),
+        2 => (0usize..12).prop_map(Act::Restart),
+        2 => (0usize..8, prop::bool::weighted(0.7)).prop_map(|(which, alive)| Act::StartAgain { which, alive }),
         1 => prop::bool::weighted(0.05).prop_map(|drain| if drain { Act::Drain } else { Act::Add }),
         1 => prop::bool::weighted(0.1).prop_map(|reopen| if reopen { Act::Reopen } else { Act::Restore }),
     ];
@@ -411,6 +500,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 struct Oracle {
     list: Vec<Uid>,
     background: Option<Uid>,
+    down: BTreeSet<Uid>,
     told: BTreeMap<Uid, Told>,
     unanswered: BTreeMap<Uid, Order>,
     later: Vec<(Option<u64>, Naive)>,
@@ -449,14 +539,15 @@ impl Oracle {
         if self.draining {
             return;
         }
-        let everybody: Vec<Uid> = self.list.iter().copied().chain(self.background).collect();
+        let background = self.background.filter(|uid| !self.down.contains(uid));
+        let everybody: Vec<Uid> = self.list.iter().copied().chain(background).collect();
         for uid in everybody {
             let told = self.told.get(&uid).copied().unwrap_or_default();
-            if self.list.first().or(self.background.as_ref()) == Some(&uid) {
+            if self.list.first().or(background.as_ref()) == Some(&uid) {
                 if told != Told::Play {
                     self.unanswered.insert(uid, Order::Play);
                 }
-            } else if told == Told::Play || (told == Told::Nothing && self.background == Some(uid)) {
+            } else if told == Told::Play || (told == Told::Nothing && background == Some(uid)) {
                 self.unanswered.insert(uid, Order::Suspend);
             }
         }
@@ -466,12 +557,14 @@ impl Oracle {
         match change {
             Naive::Append(uid) => self.list.push(uid),
             Naive::Background(uid) => {
-                self.unanswered.extend(self.background.replace(uid).map(|old| (old, Order::Remove)));
+                let old = self.background.replace(uid).filter(|old| !self.down.remove(old));
+                self.unanswered.extend(old.map(|old| (old, Order::Remove)));
             }
             Naive::Remove(uids) => {
                 let (gone, stay): (Vec<Uid>, Vec<Uid>) =
                     self.list.iter().chain(&self.background).partition(|uid| uids.contains(uid));
-                self.unanswered.extend(gone.into_iter().map(|uid| (uid, Order::Remove)));
+                let up: Vec<Uid> = gone.into_iter().filter(|uid| !self.down.remove(uid)).collect();
+                self.unanswered.extend(up.into_iter().map(|uid| (uid, Order::Remove)));
                 self.list.retain(|uid| stay.contains(uid));
                 self.background = self.background.filter(|uid| stay.contains(uid));
             }
@@ -486,6 +579,7 @@ impl Oracle {
     fn gone(&mut self, uid: Uid) {
         self.list.retain(|other| *other != uid);
         self.background = self.background.filter(|other| *other != uid);
+        self.down.remove(&uid);
         self.unanswered.remove(&uid);
         for (_, change) in &mut self.later {
             if matches!(change, Naive::Append(other) | Naive::Background(other) if *other == uid) {
@@ -501,6 +595,8 @@ struct History {
     queue: Queue,
     oracle: Oracle,
     starting: Vec<(Uid, Place, u64)>,
+    restarting: Vec<Uid>,
+    launched: Option<Uid>,
     known: Vec<Uid>,
     tickets: u64,
     answered: BTreeSet<u64>,
@@ -509,6 +605,7 @@ struct History {
     alive: BTreeSet<Uid>,
     playing: BTreeSet<Uid>,
     unanswered: BTreeMap<Uid, Order>,
+    forgotten: BTreeSet<Uid>,
 }
 
 impl History {
@@ -524,6 +621,7 @@ impl History {
                     self.expected_refusals.insert(number);
                 } else {
                     self.starting.push((uid, place, number));
+                    self.launched = Some(uid);
                 }
                 self.step(Input::Add { ticket, uid, place });
             }
@@ -561,6 +659,40 @@ impl History {
                 self.unanswered.remove(&uid);
                 self.oracle.gone(uid);
                 self.step(Input::Ended { uid });
+            }
+            Act::Lose(which) => {
+                let Some(uid) = self.choose(&[which]).pop() else { return };
+                if !self.alive.remove(&uid) {
+                    return;
+                }
+                self.playing.remove(&uid);
+                self.unanswered.remove(&uid);
+                if self.oracle.background == Some(uid) {
+                    self.oracle.down.insert(uid);
+                    self.oracle.told.remove(&uid);
+                    self.oracle.unanswered.remove(&uid);
+                } else {
+                    self.oracle.gone(uid);
+                }
+                self.step(Input::Lost { uid });
+            }
+            Act::Restart(which) => {
+                let Some(uid) = self.choose(&[which]).pop().filter(|uid| !self.restarting.contains(uid)) else { return };
+                if self.oracle.down.contains(&uid) && !self.oracle.draining {
+                    self.restarting.push(uid);
+                    self.launched = Some(uid);
+                }
+                self.step(Input::Restart { uid });
+            }
+            Act::StartAgain { which, alive } => {
+                if self.restarting.is_empty() {
+                    return;
+                }
+                let uid = self.restarting.remove(which % self.restarting.len());
+                if alive && !self.oracle.draining && self.oracle.down.remove(&uid) {
+                    self.alive.insert(uid);
+                }
+                self.step(Input::Started { uid, alive });
             }
             Act::Drain => {
                 self.oracle.draining = true;
@@ -615,7 +747,7 @@ impl History {
         self.queue.step(input, &mut effects);
         for effect in effects {
             match effect {
-                Effect::Launch { uid } => assert_eq!(self.starting.last().unwrap().0, uid),
+                Effect::Launch { uid } => assert_eq!(self.launched.take(), Some(uid)),
                 Effect::Order { uid, order } => {
                     assert!(self.alive.contains(&uid), "an order to a module that is not there");
                     assert_eq!(self.unanswered.insert(uid, order), None, "two orders to one module at once");
@@ -630,6 +762,10 @@ impl History {
                     self.alive.remove(&uid);
                     self.playing.remove(&uid);
                 }
+                Effect::Forget { uid } => {
+                    assert!(self.forgotten.insert(uid), "forgotten twice");
+                    assert!(!self.alive.contains(&uid));
+                }
                 Effect::Publish => {}
                 Effect::Done { ticket } => assert!(self.answered.insert(ticket.0), "answered twice"),
                 Effect::Refuse { ticket } => assert!(self.refused.insert(ticket.0), "refused twice"),
@@ -637,6 +773,9 @@ impl History {
         }
         assert_eq!(self.queue.list().iter().map(|entry| entry.uid).collect::<Vec<_>>(), self.oracle.list);
         assert_eq!(self.queue.background().map(|entry| entry.uid), self.oracle.background);
+        let down = self.queue.background().filter(|entry| entry.down).map(|entry| entry.uid);
+        assert_eq!(down, self.oracle.down.iter().next().copied());
+        assert_eq!(self.launched, None, "what should be launched is");
         assert_eq!(self.unanswered, self.oracle.unanswered);
         assert_eq!(self.answered, self.oracle.answered);
         assert_eq!(self.refused, self.expected_refusals);
@@ -647,15 +786,19 @@ impl History {
         while !self.starting.is_empty() {
             self.act(Act::Start { which: 0, alive: true });
         }
+        while !self.restarting.is_empty() {
+            self.act(Act::StartAgain { which: 0, alive: true });
+        }
         while !self.unanswered.is_empty() {
             self.answer(0, true);
         }
         let draining = self.oracle.draining;
-        let top = self.oracle.list.first().copied().or(self.oracle.background);
+        let background = self.oracle.background.filter(|uid| !self.oracle.down.contains(uid));
+        let top = self.oracle.list.first().copied().or(background);
         assert_eq!(self.playing.iter().copied().next(), top.filter(|_| !draining), "the top plays");
-        let listed: BTreeSet<Uid> = self.oracle.list.iter().copied().chain(self.oracle.background).collect();
+        let listed: BTreeSet<Uid> = self.oracle.list.iter().copied().chain(background).collect();
         assert_eq!(listed, self.alive, "who lives is listed, who is listed lives");
-        assert!(!draining || listed.is_empty());
+        assert!(!draining || (listed.is_empty() && self.oracle.down.is_empty()));
     }
 }
 
@@ -677,6 +820,7 @@ proptest! {
         let mut pool = Pool::new();
         let (mut known, mut starting) = (Vec::<Uid>::new(), Vec::<Uid>::new());
         let mut listed: Vec<Uid> = Vec::new();
+        let (mut down, mut restarting) = (BTreeSet::<Uid>::new(), Vec::<Uid>::new());
         let mut unanswered: BTreeMap<Uid, Order> = BTreeMap::new();
         let (mut asked, mut closed) = (0u64, BTreeSet::new());
         let mut draining = false;
@@ -707,6 +851,7 @@ proptest! {
                     asked += 1;
                     let uids = choose(&which, &known);
                     listed.retain(|uid| !uids.contains(uid));
+                    down.retain(|uid| !uids.contains(uid));
                     Input::Remove { ticket, uids }
                 }
                 Act::Answer { which, obeyed } if !unanswered.is_empty() => {
@@ -720,13 +865,36 @@ proptest! {
                 Act::End(back) => {
                     let Some(uid) = choose(&[back], &known).pop().filter(|uid| !starting.contains(uid)) else { continue };
                     listed.retain(|other| *other != uid);
+                    down.remove(&uid);
                     unanswered.remove(&uid);
                     Input::Ended { uid }
+                }
+                Act::Lose(back) => {
+                    let Some(uid) = choose(&[back], &known).pop().filter(|uid| !starting.contains(uid)) else { continue };
+                    if listed.contains(&uid) && down.insert(uid) || !listed.contains(&uid) {
+                        unanswered.remove(&uid);
+                    }
+                    Input::Lost { uid }
+                }
+                Act::Restart(back) => {
+                    let Some(uid) = choose(&[back], &known).pop().filter(|uid| !restarting.contains(uid)) else { continue };
+                    if down.contains(&uid) && !draining {
+                        restarting.push(uid);
+                    }
+                    Input::Restart { uid }
+                }
+                Act::StartAgain { which, alive } if !restarting.is_empty() => {
+                    let uid = restarting.remove(which % restarting.len());
+                    if alive {
+                        down.remove(&uid);
+                    }
+                    Input::Started { uid, alive }
                 }
                 Act::Drain => {
                     asked += 1;
                     draining = true;
                     listed.clear();
+                    down.clear();
                     Input::Drain { ticket }
                 }
                 Act::Reopen => {
@@ -744,12 +912,17 @@ proptest! {
             pool.step(input, &mut effects);
             for effect in effects {
                 match effect {
-                    Effect::Order { uid, order } => { unanswered.insert(uid, order); }
+                    Effect::Order { uid, order } => {
+                        prop_assert!(!down.contains(&uid), "an order to a module that is down");
+                        unanswered.insert(uid, order);
+                    }
                     Effect::Done { ticket } | Effect::Refuse { ticket } => prop_assert!(closed.insert(ticket.0), "answered twice"),
                     _ => {}
                 }
             }
             prop_assert_eq!(pool.list().iter().map(|entry| entry.uid).collect::<Vec<_>>(), listed.clone());
+            let are_down = pool.list().iter().filter(|entry| entry.down).map(|entry| entry.uid);
+            prop_assert_eq!(are_down.collect::<BTreeSet<_>>(), down.clone());
         }
         prop_assert_eq!(closed.len() as u64, asked, "every request is answered");
     }

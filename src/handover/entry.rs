@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::engine::{Input, Order};
+use crate::engine::{Input, Order, Restarts};
 use crate::protocol::{Raw, Uid};
 use crate::settings::Timeouts;
 
 /// Version of what is written.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// One thing that has happened. An entry is read whole or not at all.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,14 +21,14 @@ pub(crate) enum Entry {
     Born {
         /// What it is.
         born: Born,
-        /// The `Add`.
+        /// The `Add`, or the `Restart` of one that waits.
         input: Input,
         /// When, in ms since 1970.
         at: u64,
     },
     /// The engine took an input. Where that is an event of a module, it was [reported](Change::Report) before.
     Step {
-        /// Any but an `Add`.
+        /// Any but an `Add` or a `Restart`.
         input: Input,
         /// When, in ms since 1970.
         at: u64,
@@ -46,7 +46,20 @@ pub(crate) enum Entry {
         uid: Uid,
         /// What `history` says of it.
         life: Value,
+        /// When it is started again, where it is.
+        again: Option<Again>,
     },
+}
+
+/// A module that has ended is started again. Times in ms since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Again {
+    /// When that was decided.
+    pub(crate) since: u64,
+    /// When it is due.
+    pub(crate) due: u64,
+    /// Its restarts, this one among them.
+    pub(crate) restarts: Restarts,
 }
 
 /// What a module is, from its first moment to its last.
@@ -64,6 +77,8 @@ pub(crate) struct Born {
     pub(crate) timeouts: Timeouts,
     /// When it was added, in ms since 1970.
     pub(crate) added: u64,
+    /// How it was started again until now.
+    pub(crate) restarts: Restarts,
 }
 
 /// Where a module runs.

@@ -42,9 +42,9 @@ mod tests;
 
 pub use state::LIVES;
 
-pub(crate) use entry::{Asked, Born, Change, Entry, Kept, Owed, Place, Read, Report, Rest};
+pub(crate) use entry::{Again, Asked, Born, Change, Entry, Kept, Owed, Place, Read, Report, Rest};
 pub(crate) use kernel::Counts;
-pub(crate) use state::{DONE, Module, Pending, Side, State};
+pub(crate) use state::{DONE, Module, Pending, Side, State, Waiting};
 pub(crate) use store::is_stored;
 
 use std::collections::HashMap;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::entry::{Asked, Born, Change, Entry, Kept, Owed, Place, Read, Report, Rest};
+use super::entry::{Again, Asked, Born, Change, Entry, Kept, Owed, Place, Read, Report, Rest};
 use crate::engine::{Effect, Engine, Input, Order, Told};
 use crate::protocol::{Raw, Uid, parse_object};
 
@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub(crate) engine: Engine,
     /// All of which a process may be left.
     pub(crate) modules: BTreeMap<Uid, Module>,
+    /// Those of which none is, and which are started again.
+    pub(crate) waiting: BTreeMap<Uid, Waiting>,
     /// What the driver has not heard yet, oldest first.
     pub(crate) reported: VecDeque<(Uid, Report)>,
     /// How the last modules ended, newest last.
@@ -31,6 +33,16 @@ pub(crate) struct State {
     pub(crate) tickets: u64,
     /// How often the list was published.
     pub(crate) revision: u64,
+}
+
+/// A module that waits to be started again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Waiting {
+    pub(crate) born: Born,
+    /// Since when, in ms since 1970.
+    pub(crate) since: u64,
+    /// Until when.
+    pub(crate) due: u64,
 }
 
 /// One module.
@@ -195,8 +207,15 @@ impl Module {
 impl State {
     /// Of a broker without modules.
     pub(crate) fn new(engine: Engine) -> Self {
-        let (modules, reported, lives) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
-        Self { engine, modules, reported, lives, tickets: 0, revision: 0 }
+        Self {
+            engine,
+            modules: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            reported: VecDeque::new(),
+            lives: VecDeque::new(),
+            tickets: 0,
+            revision: 0,
+        }
     }
 
     /// Adds one entry. Whatever it says, there is a state afterwards.
@@ -206,7 +225,9 @@ impl State {
                 let uid = born.uid;
                 self.modules.insert(uid, Module::new(born));
                 self.step(input, at);
-                if !self.engine.is_starting(uid) {
+                if self.engine.is_starting(uid) {
+                    self.waiting.remove(&uid);
+                } else {
                     // Refused.
                     self.modules.remove(&uid);
                 }
@@ -221,8 +242,11 @@ impl State {
                     }
                 }
             }
-            Entry::Gone { uid, life } => {
-                self.modules.remove(&uid);
+            Entry::Gone { uid, life, again } => {
+                let module = self.modules.remove(&uid);
+                if let (Some(Module { born, .. }), Some(Again { since, due, restarts })) = (module, again) {
+                    self.waiting.insert(uid, Waiting { born: Born { restarts, ..born }, since, due });
+                }
                 self.reported.retain(|(of, _)| *of != uid);
                 if self.lives.len() == LIVES {
                     self.lives.pop_front();
@@ -234,7 +258,7 @@ impl State {
 
     fn step(&mut self, input: Input, at: u64) {
         match &input {
-            Input::Started { uid, .. } | Input::Answered { uid, .. } | Input::Ended { uid } => {
+            Input::Started { uid, .. } | Input::Answered { uid, .. } | Input::Ended { uid } | Input::Lost { uid } => {
                 if let Some(heard) = self.reported.iter().position(|(of, _)| of == uid) {
                     self.reported.remove(heard);
                 }
@@ -242,7 +266,7 @@ impl State {
             Input::Add { ticket, .. } | Input::Remove { ticket, .. } | Input::Move { ticket, .. } | Input::Drain { ticket } => {
                 self.tickets = self.tickets.max(ticket.0);
             }
-            Input::Reopen => {}
+            Input::Restart { .. } | Input::Reopen => {}
         }
         if let Input::Answered { uid, order, obeyed: true } = &input
             && let Some(module) = self.modules.get_mut(uid)
@@ -269,6 +293,7 @@ impl State {
                         module.terminate = Some(draining);
                     }
                 }
+                Effect::Forget { uid } => drop(self.waiting.remove(&uid)),
                 Effect::Launch { .. } | Effect::Publish | Effect::Done { .. } | Effect::Refuse { .. } => {}
             }
         }

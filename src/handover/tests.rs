@@ -9,7 +9,7 @@ use serde_json::json;
 use super::log::{Log, Unreadable, rewrite};
 use super::testing::Manager;
 use super::*;
-use crate::engine::{Input, Order, Place as Where, Pool, Queue, Ticket, Told};
+use crate::engine::{Input, Order, Place as Where, Pool, Queue, Restarts, Ticket, Told};
 use crate::protocol::{Raw, Uid, raw};
 use crate::settings::Timeouts;
 
@@ -33,6 +33,7 @@ fn born(uid: Uid, ticket: u64) -> Entry {
         args: Some(value(&json!({"a": [1.50, "é"]}))),
         timeouts: Timeouts::default(),
         added: 1_000,
+        restarts: Restarts::default(),
     };
     Entry::Born { born, input: Input::Add { ticket: Ticket(ticket), uid, place: Where::List }, at: 1_000 }
 }
@@ -83,7 +84,7 @@ fn life(uid: Uid, ticket: u64) -> Vec<Entry> {
             vec![Change::Ending("removed".to_owned()), Change::Report(Report::Answered { order: Order::Remove, obeyed: true })],
         ),
         step(Input::Answered { uid, order: Order::Remove, obeyed: true }),
-        Entry::Gone { uid, life: json!({"uid": uid, "cause": "removed"}) },
+        Entry::Gone { uid, life: json!({"uid": uid, "cause": "removed"}), again: None },
     ]
 }
 
@@ -187,7 +188,7 @@ fn a_log_that_is_none_is_told_by_a_sentence() {
         file.write_all_at(header, 0).unwrap();
         open(&file).unwrap_err().to_string()
     };
-    assert_eq!(sentence(b"shmooze-state 7 "), "its format is of version 7, and this program knows version 1");
+    assert_eq!(sentence(b"shmooze-state 7 "), "its format is of version 7, and this program knows version 2");
     assert_eq!(sentence(b"something else"), "it is damaged");
     let unfinished = tempfile::tempfile().unwrap();
     Log::create(unfinished.try_clone().unwrap(), 0, &State::new(queue())).unwrap();

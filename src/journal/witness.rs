@@ -9,6 +9,8 @@ mod id {
     pub(super) const LAUNCHED: &str = "7591b57baf634914b2c8dc4eb9e66920";
     pub(super) const PLAYING: &str = "44610539ce5449e2a34a13401ae5015e";
     pub(super) const SUSPENDED: &str = "6823fa311c134ad59f070ddcc10616dc";
+    pub(super) const RESTARTING: &str = "5d1c0b7e3f0c4f5a9c6be1f4a27d8e30";
+    pub(super) const GIVEN_UP: &str = "c84f2b6a91d34e0fb7a05e3c6d19f872";
     pub(super) const ENDED: &str = "dc2de04f547c4ea387e6928003957c15";
     pub(super) const PROGRAM_LAUNCHED: &str = "9a0d8f2e1c6b4d0f8a35e27b64c1d793";
     pub(super) const PROGRAM_ENDED: &str = "0b6e5c1f94d84a7ea2c93d68f70e1b25";
@@ -92,6 +94,20 @@ impl Witness {
             tell_of_module!(warn, self, "ended", id::ENDED, { SHMOOZE_CAUSE = cause, SHMOOZE_REACHED = reached, EXIT_CODE = exit_code, EXIT_STATUS = exit_status, },
                 "module {module}: {how}");
         }
+    }
+
+    /// It is started again in `delay` ms, for the time numbered `restarts`.
+    pub fn restarting(&self, delay: u64, restarts: u32) {
+        let module = self.uid.short();
+        tell_of_module!(info, self, "restarting", id::RESTARTING, { SHMOOZE_RESTARTS = restarts, SHMOOZE_DELAY = delay, },
+            "module {module}: is started again in {delay} ms (restart {restarts})");
+    }
+
+    /// It is not started again, though it failed and modules of its type are.
+    pub fn given_up(&self, restarts: u32, why: &str) {
+        let module = self.uid.short();
+        tell_of_module!(warn, self, "given_up", id::GIVEN_UP, { SHMOOZE_RESTARTS = restarts, },
+            "module {module}: is given up: {why}");
     }
 
     /// Somebody else was refused, or something that it did.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::conversation::Conversation;
 use super::ports::Streams;
 use super::task::Task;
-use super::{Birth, Cause, Ending, Event, Handle, Parameters, Process, Reached, Tell};
+use super::{Birth, Cause, Ending, Event, Handle, Process, Reached, Tell};
 use crate::handover::{self, Change, Keeper, Report};
 use crate::launcher::Launcher;
 use crate::protocol::ProtocolError;
@@ -43,18 +43,8 @@ pub(crate) fn adopt(
     events: mpsc::Sender<Event>,
 ) -> Handle {
     let Adoption { mut module, streams, starting, service, max_line_bytes } = adoption;
-    let born = &mut module.born;
-    let birth = Birth {
-        uid: born.uid,
-        service,
-        type_name: born.type_name.as_str().into(),
-        background: born.background,
-        added: handover::time(born.added),
-        args: born.args.take(),
-        timeouts: born.timeouts,
-        max_line_bytes,
-    };
-    let parameters = Parameters::restore(std::mem::take(&mut module.parameters));
+    let birth = Birth::of(module.born.clone(), service, max_line_bytes);
+    let parameters = std::mem::take(&mut module.parameters);
     let told = (module.told.0, handover::time(module.told.1));
     let (task, handle, tells) = Task::new(birth, parameters, told, launcher, record, keeper, events);
     if let Some(handover::Place { pid, cgroup }) = &module.place {
@@ -121,7 +111,7 @@ impl Task {
         let (report, event) = if starting {
             (Report::Started(false), Event::Started { uid, result: Err(ProtocolError::NotConnected) })
         } else {
-            (Report::Ended, Event::Ended { uid })
+            (Report::Ended, Event::Ended { uid, cause })
         };
         self.notes().write([Change::Ending(cause.name().to_owned()), Change::Report(report)]);
         let _ = self.events.send(event).await;
@@ -143,7 +133,7 @@ impl Task {
         let notes = self.notes();
         let conversation = Conversation::new(streams, timeout, limit, &self.parameters, &self.record, &self.events, notes)
             .resume(limit, module)?;
-        Ok(conversation.hold(self.birth.args.take(), &mut self.directed, told).await)
+        Ok(conversation.hold(self.birth.args.as_deref(), &mut self.directed, told).await)
     }
 
     /// How far its processes have come; `None` where nobody knows any of them any more.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -19,7 +20,7 @@ use super::{Cause, Direct, Event, Parameters, Tell};
 use crate::deadline::poll_deadline;
 use crate::engine::Order;
 use crate::handover::{self, Change, Report};
-use crate::protocol::{Incoming, ProtocolError, Raw, Request, Response, Uid, Update, raw_text, write_request};
+use crate::protocol::{Incoming, ProtocolError, Request, Response, Uid, Update, raw_text, write_request};
 use crate::record::{Namespace, Record, Row};
 
 /// The two streams while the module lives.
@@ -149,12 +150,12 @@ impl<'a> Conversation<'a> {
     /// both streams closed.
     pub(super) async fn hold(
         mut self,
-        args: Option<Raw>,
+        args: Option<&RawValue>,
         directed: &mut mpsc::Receiver<Direct>,
         mut told: mpsc::Receiver<Tell>,
     ) -> Cause {
         if !self.begun {
-            self.ask("init", args.as_deref(), Asked::Init);
+            self.ask("init", args, Asked::Init);
         }
         let mut timer = pin!(sleep_until(Instant::now() + self.timeout));
         let cause = loop {
@@ -233,7 +234,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Begins a request; its answer comes later.
-    fn ask(&mut self, cmd: &str, args: Option<&serde_json::value::RawValue>, asked: Asked) {
+    fn ask(&mut self, cmd: &str, args: Option<&RawValue>, asked: Asked) {
         let mut line = Vec::with_capacity(64);
         write_request(cmd, args, &mut line);
         if self.notes.are_taken() {
@@ -497,7 +498,7 @@ impl<'a> Conversation<'a> {
             reports.push((Report::Answered { order, obeyed: false }, Event::Answered { uid, order, obeyed: false }));
         }
         if !is_init && !removed && !expected {
-            reports.push((Report::Ended, Event::Ended { uid }));
+            reports.push((Report::Ended, Event::Ended { uid, cause }));
         }
         let changes = reports.iter().map(|(report, _)| Change::Report(*report));
         self.notes.write(std::iter::once(Change::Ending(cause.name().to_owned())).chain(changes));

@@ -71,6 +71,17 @@ impl Ending {
         wanted && self.reached != Reached::Kill && matches!(self.exit, None | Some(Exit::Status(0)))
     }
 
+    /// Whether a module that is started again when it fails is started again: it ended neither because somebody wanted it to,
+    /// nor by a clean exit, which is status 0 without help.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        match self.cause {
+            Cause::Removed | Cause::Own | Cause::Drained => false,
+            Cause::StreamLost => self.reached != Reached::Exit || self.exit != Some(Exit::Status(0)),
+            Cause::TimedOut | Cause::Refused | Cause::NotConnected => true,
+        }
+    }
+
     /// The ending as fields of the journal.
     pub(super) fn tell(&self, witness: &Witness) {
         let (exit_code, exit_status) = match self.exit {

@@ -41,6 +41,7 @@ mod task;
 pub(crate) use adopt::{Adoption, adopt};
 pub use ending::{Cause, Ending};
 pub use parameters::Parameters;
+pub(crate) use task::dead;
 pub use task::{Birth, spawn};
 
 pub use crate::scope::Reached;
@@ -79,6 +80,8 @@ pub enum Event {
     Ended {
         /// The module.
         uid: Uid,
+        /// Why.
+        cause: Cause,
     },
     /// No process is left; the last event of each module.
     Gone {
@@ -126,10 +129,7 @@ impl Process {
 /// How the broker reaches a module.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    uid: Uid,
-    type_name: Arc<str>,
-    background: bool,
-    added: SystemTime,
+    birth: Arc<Birth>,
     parameters: Arc<Parameters>,
     witness: Witness,
     process: Arc<OnceLock<Process>>,
@@ -142,20 +142,25 @@ pub struct Handle {
 impl Handle {
     /// The module's identifier.
     #[must_use]
-    pub const fn uid(&self) -> Uid {
-        self.uid
+    pub fn uid(&self) -> Uid {
+        self.birth.uid
     }
 
     /// The module's type.
     #[must_use]
     pub fn type_name(&self) -> &str {
-        &self.type_name
+        &self.birth.type_name
     }
 
     /// Whether its type is one of the backgrounds.
     #[must_use]
-    pub const fn is_background(&self) -> bool {
-        self.background
+    pub fn is_background(&self) -> bool {
+        self.birth.background
+    }
+
+    /// What it was made of.
+    pub(crate) fn birth(&self) -> &Birth {
+        &self.birth
     }
 
     /// Its process, once it is launched.
@@ -187,8 +192,8 @@ impl Handle {
 
     /// When it was added.
     #[must_use]
-    pub const fn added(&self) -> SystemTime {
-        self.added
+    pub fn added(&self) -> SystemTime {
+        self.birth.added
     }
 
     /// The cached parameters.

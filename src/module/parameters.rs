@@ -5,10 +5,16 @@ use std::sync::{Mutex, PoisonError};
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
 
-use crate::protocol::{Object, Raw, write_object};
+use crate::protocol::{Object, Raw, raw_text, write_object};
 
 /// Names and values may take this many bytes for each module; what would exceed it is refused.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
+
+/// How often the module was started again, with the time that it waits for: no name that a module is likely to use.
+const RESTARTS: &str = "shmooze_restarts";
+
+/// When one that waits is started again, in seconds since 1970.
+const RESTART_AT: &str = "shmooze_restart_at";
 
 /// Cached parameters of one module. The module's task writes, everybody reads without waiting for it.
 #[derive(Debug, Default)]
@@ -34,12 +40,22 @@ impl Parameters {
 
     /// Those that were kept.
     pub(super) fn restore(values: impl IntoIterator<Item = (String, Raw)>) -> Self {
-        let mut inner = Inner::default();
-        for (name, value) in values {
-            inner.bytes += name.len() + value.get().len();
-            inner.values.insert(name.into(), value);
-        }
-        Self { inner: Mutex::new(inner) }
+        Self { inner: Mutex::new(Inner::of(values)) }
+    }
+
+    /// What clients are told of a module that was started again `restarts` times; none of one that never was. `at` is when one
+    /// that waits is, in ms since 1970.
+    pub(super) fn of_restarts(restarts: u32, at: Option<u64>) -> Vec<(String, Raw)> {
+        let number = |number: serde_json::Number| raw_text(number.to_string().into_bytes());
+        let count = (restarts > 0).then(|| number(restarts.into())).flatten().map(|count| (RESTARTS.to_owned(), count));
+        let at =
+            at.and_then(|at| number(serde_json::Number::from_f64(at as f64 / 1000.0)?)).map(|at| (RESTART_AT.to_owned(), at));
+        count.into_iter().chain(at).collect()
+    }
+
+    /// The module has ended and waits: what it had announced is not so any more.
+    pub(crate) fn wait(&self, restarts: u32, at: u64) {
+        self.with(|inner| *inner = Inner::of(Self::of_restarts(restarts, Some(at))));
     }
 
     /// All of them, as the text of an object.
@@ -85,6 +101,16 @@ impl Parameters {
 }
 
 impl Inner {
+    fn of(values: impl IntoIterator<Item = (String, Raw)>) -> Self {
+        let mut inner = Self::default();
+        for (name, value) in values {
+            let old = inner.values.get(&*name).map(|old| name.len() + old.get().len()).unwrap_or_default();
+            inner.bytes = inner.bytes + name.len() + value.get().len() - old;
+            inner.values.insert(name.into(), value);
+        }
+        inner
+    }
+
     fn set(&mut self, name: &str, value: &RawValue) -> Result<bool, TooLarge> {
         let size = value.get().len();
         if let Some(old) = self.values.get_mut(name) {

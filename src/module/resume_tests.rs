@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::adopt::{Adoption, adopt};
 use super::{Event, Handle};
-use crate::engine::{Engine, Input, Order, Place, Queue, Ticket};
+use crate::engine::{Engine, Input, Order, Place, Queue, Restarts, Ticket};
 use crate::handover::testing::Manager;
 use crate::handover::{self, Asked, Born, Change, Entry, Keeper, Kept, Owed, Read, Report, Rest, State};
 use crate::launcher::Local;
@@ -60,6 +60,7 @@ impl Bench {
             args: None,
             timeouts: Timeouts { command: Duration::from_secs(20), ..Timeouts::default() },
             added: 0,
+            restarts: Restarts::default(),
         };
         let add = Input::Add { ticket: Ticket(1), uid, place: Place::List };
         bench.write(&Entry::Born { born, input: add, at: 0 });

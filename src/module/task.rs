@@ -12,8 +12,8 @@ use super::ending::Progress;
 use super::notes::Notes;
 use super::ports::{Ports, Streams};
 use super::{Cause, Direct, Ending, Event, Handle, Parameters, Process, Reached, Tell};
-use crate::engine::Told;
-use crate::handover::{Change, Keeper, Kept, Place, Report};
+use crate::engine::{Restarts, Told};
+use crate::handover::{self, Born, Change, Keeper, Kept, Place, Report};
 use crate::journal::Witness;
 use crate::launcher::{Launch, LaunchError, Launcher, TypeName};
 use crate::protocol::{ProtocolError, Raw, Uid};
@@ -28,7 +28,7 @@ const DIRECT_CAPACITY: usize = 4;
 const TELL_CAPACITY: usize = 16;
 
 /// Everything a new module is made of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Birth {
     /// Its identifier.
     pub uid: Uid,
@@ -46,6 +46,30 @@ pub struct Birth {
     pub timeouts: Timeouts,
     /// Longest line taken from it, in bytes.
     pub max_line_bytes: usize,
+    /// How it was started again until now.
+    pub restarts: Restarts,
+}
+
+impl Birth {
+    /// As it was written down.
+    pub(crate) fn of(born: Born, service: Arc<str>, max_line_bytes: usize) -> Self {
+        let Born { uid, type_name, background, args, timeouts, added, restarts } = born;
+        let added = handover::time(added);
+        Self { uid, service, type_name: type_name.into(), background, added, args, timeouts, max_line_bytes, restarts }
+    }
+
+    /// To be written down.
+    pub(crate) fn born(&self) -> Born {
+        Born {
+            uid: self.uid,
+            type_name: self.type_name.to_string(),
+            background: self.background,
+            args: self.args.clone(),
+            timeouts: self.timeouts,
+            added: handover::milliseconds(self.added),
+            restarts: self.restarts.clone(),
+        }
+    }
 }
 
 /// Begins a module's life. Its events go to `events`, its commands and updates into `record`, what another process needs to
@@ -53,13 +77,20 @@ pub struct Birth {
 #[must_use]
 pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, keeper: Keeper, events: mpsc::Sender<Event>) -> Handle {
     let told = (Told::Nothing, birth.added);
-    let (task, handle, tells) = Task::new(birth, Parameters::default(), told, launcher, record, keeper, events);
+    let (task, handle, tells) = Task::new(birth, [], told, launcher, record, keeper, events);
     tokio::spawn(task.live(tells));
     handle
 }
 
+/// The handle of a module that has ended and waits to be started again: whoever wants something of it hears that it is closed.
+pub(crate) fn dead(birth: Birth, launcher: Arc<dyn Launcher>) -> Handle {
+    let (told, events) = ((Told::Nothing, birth.added), mpsc::channel(1).0);
+    let (_, handle, _) = Task::new(birth, [], told, launcher, Record::off(), Keeper::off(), events);
+    handle
+}
+
 pub(super) struct Task {
-    pub(super) birth: Birth,
+    pub(super) birth: Arc<Birth>,
     pub(super) launcher: Arc<dyn Launcher>,
     pub(super) record: Record,
     pub(super) keeper: Keeper,
@@ -83,7 +114,7 @@ impl Task {
     /// The task of a module, its handle, and what clients will want of it; `told` is what it was told last, and when.
     pub(super) fn new(
         birth: Birth,
-        parameters: Parameters,
+        parameters: impl IntoIterator<Item = (String, Raw)>,
         told: (Told, SystemTime),
         launcher: Arc<dyn Launcher>,
         record: Record,
@@ -94,15 +125,14 @@ impl Task {
         let record = if birth.background { Record::off() } else { record };
         let (direct, directed) = mpsc::channel(DIRECT_CAPACITY);
         let (tells, wanted) = mpsc::channel(TELL_CAPACITY);
-        let parameters = Arc::new(parameters);
+        let restarted = Parameters::of_restarts(birth.restarts.count(), None);
+        let parameters = Arc::new(Parameters::restore(restarted.into_iter().chain(parameters)));
+        let birth = Arc::new(birth);
         let witness = Witness::new(Arc::clone(&birth.service), birth.uid, Arc::clone(&birth.type_name));
         let process = Arc::default();
         let progress = Arc::default();
         let handle = Handle {
-            uid: birth.uid,
-            type_name: Arc::clone(&birth.type_name),
-            background: birth.background,
-            added: birth.added,
+            birth: Arc::clone(&birth),
             parameters: Arc::clone(&parameters),
             witness: witness.clone(),
             process: Arc::clone(&process),
@@ -130,7 +160,7 @@ impl Task {
                     &self.events,
                     notes,
                 );
-                let cause = conversation.hold(self.birth.args.take(), &mut self.directed, told).await;
+                let cause = conversation.hold(self.birth.args.as_deref(), &mut self.directed, told).await;
                 kept.into_iter().for_each(|kept| self.keeper.give_up(kept.number));
                 (Some(launched), cause)
             }

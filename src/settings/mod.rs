@@ -25,6 +25,7 @@ mod place;
 mod problem;
 mod read;
 mod read_service;
+mod restart;
 mod service;
 mod suggest;
 mod tokens;
@@ -42,6 +43,7 @@ pub use machine::find_user;
 pub use place::{Fallback, Place};
 pub(crate) use place::{below, is_missing};
 pub use problem::{Problem, SettingsError};
+pub use restart::{Restart, RestartOn};
 pub use service::{App, Lists, ModuleType, Process, Service, Timeouts};
 pub use tokens::{Keeper, load_tokens};
 

@@ -11,7 +11,7 @@ use serde_json::Map;
 use super::args::{read_args, read_commands};
 use super::read::{Fields, Node, Reader, shown};
 use super::suggest::closest;
-use super::{App, Detail, GATEWAY_PORT, Limit, LimitError, Lists, ModuleType, Process, Service, Timeouts};
+use super::{App, Detail, GATEWAY_PORT, Limit, LimitError, Lists, ModuleType, Process, Restart, Service, Timeouts};
 
 /// How long a time-out may be, in milliseconds: up to a day.
 pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=86_400_000;
@@ -23,8 +23,19 @@ const SPARE_SCOPES: RangeInclusive<u64> = 0..=16;
 const MAX_NAME: usize = 32;
 
 const PROCESS_KEYS: [&str; 5] = ["process", "environment", "working_directory", "user", "limits"];
-const MODULE_KEYS: [&str; 10] =
-    ["process", "environment", "working_directory", "user", "limits", "timeouts", "spare_scopes", "title", "args", "commands"];
+const MODULE_KEYS: [&str; 11] = [
+    "process",
+    "environment",
+    "working_directory",
+    "user",
+    "limits",
+    "timeouts",
+    "restart",
+    "spare_scopes",
+    "title",
+    "args",
+    "commands",
+];
 const APP_KEYS: [&str; 6] = ["kind", "process", "environment", "working_directory", "user", "limits"];
 const KINDS: [&str; 3] = ["queue", "pool", "app"];
 
@@ -76,8 +87,8 @@ fn read_service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service> {
         Some("queue") => {
             reader.object_of(node, &["kind", "modules", "backgrounds"]);
             Some(Service::Queue(Lists {
-                modules: read_types(reader, fields.get("modules")),
-                backgrounds: read_types(reader, fields.get("backgrounds")),
+                modules: read_types(reader, fields.get("modules"), Again::Never),
+                backgrounds: read_types(reader, fields.get("backgrounds"), Again::AsSet),
             }))
         }
         Some("pool") => {
@@ -85,7 +96,10 @@ fn read_service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service> {
                 reader.problems.add(&backgrounds.at, "cannot be in a pool: only a queue has backgrounds");
             }
             reader.object_of(node, &["kind", "modules", "backgrounds"]);
-            Some(Service::Pool(Lists { modules: read_types(reader, fields.get("modules")), backgrounds: IndexMap::new() }))
+            Some(Service::Pool(Lists {
+                modules: read_types(reader, fields.get("modules"), Again::AsSet),
+                backgrounds: IndexMap::new(),
+            }))
         }
         Some("app") => {
             reader.object_of(node, &APP_KEYS);
@@ -101,7 +115,16 @@ fn read_service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service> {
     }
 }
 
-fn read_types(reader: &mut Reader<'_>, node: Option<Node<'_>>) -> IndexMap<String, Arc<ModuleType>> {
+/// Whether modules may be started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// As `restart` says.
+    AsSet,
+    /// What plays in a queue is played once.
+    Never,
+}
+
+fn read_types(reader: &mut Reader<'_>, node: Option<Node<'_>>, again: Again) -> IndexMap<String, Arc<ModuleType>> {
     let Some(fields) = node.and_then(|node| reader.object(&node)) else { return IndexMap::new() };
     let mut types = IndexMap::new();
     for (name, node) in fields.iter() {
@@ -116,7 +139,7 @@ fn read_types(reader: &mut Reader<'_>, node: Option<Node<'_>>) -> IndexMap<Strin
             }
         };
         let node = Node { value: opened.as_ref().unwrap_or(node.value), at: node.at };
-        if let Some(module_type) = read_type(reader, &node)
+        if let Some(module_type) = read_type(reader, &node, again)
             && reader.detail == Detail::All
         {
             types.insert(name.to_owned(), Arc::new(module_type));
@@ -125,16 +148,24 @@ fn read_types(reader: &mut Reader<'_>, node: Option<Node<'_>>) -> IndexMap<Strin
     types
 }
 
-fn read_type(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<ModuleType> {
+fn read_type(reader: &mut Reader<'_>, node: &Node<'_>, again: Again) -> Option<ModuleType> {
     let fields = reader.object_of(node, &MODULE_KEYS)?;
     let title = fields.get("title").and_then(|node| reader.string(&node)).map(str::to_owned);
     let process = read_process(reader, &fields);
     let timeouts = fields.get("timeouts").map(|node| read_timeouts(reader, &node)).unwrap_or_default();
+    let restart = fields.get("restart").and_then(|node| {
+        if again == Again::Never {
+            let why = "what plays in a queue is played once, and only its backgrounds and modules of a pool are started again";
+            reader.problems.add(&node.at, format_args!("cannot be set here: {why}"));
+            return None;
+        }
+        Some(Restart::read(reader, &node))
+    });
     let spares = fields.get("spare_scopes").and_then(|node| reader.whole(&node, "scopes", &SPARE_SCOPES));
     let spare_scopes = spares.and_then(|spares| usize::try_from(spares).ok()).unwrap_or_default();
     let args = fields.get("args").map_or_else(Map::new, |node| read_args(reader, &node));
     let commands = fields.get("commands").map_or_else(Map::new, |node| read_commands(reader, &node));
-    Some(ModuleType { process: process?, timeouts, spare_scopes, title, args, commands })
+    Some(ModuleType { process: process?, timeouts, restart, spare_scopes, title, args, commands })
 }
 
 fn read_process(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Process> {

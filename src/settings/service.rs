@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Limit;
+use super::{Limit, Restart};
 
 /// One entry of `services`.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +57,8 @@ pub struct ModuleType {
     pub process: Process,
     /// How long it may take.
     pub timeouts: Timeouts,
+    /// How its modules are started again; `None` where they are not. Always `None` for a queue's modules.
+    pub restart: Option<Restart>,
     /// How many scopes are kept ready for modules of this type, so that they start sooner.
     pub spare_scopes: usize,
     /// What people call it.
@@ -166,6 +168,9 @@ impl ModuleType {
         ];
         let timeouts: Map<_, _> = timeouts.into_iter().map(|(name, time)| (name.to_owned(), milliseconds(time))).collect();
         map.insert("timeouts".into(), timeouts.into());
+        if let Some(restart) = self.restart {
+            map.insert("restart".into(), restart.to_json());
+        }
         map.insert("spare_scopes".into(), self.spare_scopes.into());
         map.insert("args".into(), self.args.clone().into());
         map.insert("commands".into(), self.commands.clone().into());

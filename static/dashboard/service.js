@@ -82,7 +82,7 @@ export class Service {
 
   draw(state) {
     const modules = state[this.kind];
-    const plays = ({ uid, state: now }) => (this.kind === "queue" ? uid === state.playing : now !== "suspended");
+    const plays = ({ uid, state: now }) => (this.kind === "queue" ? uid === state.playing : now === "playing");
     const before = new Set(this.list.views.map(({ element }) => element.dataset.uid));
     this.list.draw(modules, plays);
     if (this.kind === "queue") this.background.draw(state.background ? [state.background] : [], plays);

@@ -192,6 +192,41 @@ pub fn away(machine: &Machine) {
     rest(machine, "pool", &stays);
 }
 
+/// A module that crashed is started again by a process that has not seen it crash.
+pub fn waits(machine: &Machine) {
+    machine.run(&["systemctl", "start", "shmooze.target"]).success();
+    let uid = add(machine, "pool", "sign");
+    let listed = || -> Value {
+        let words = ["--json", "pool", "--parameters", "sign=shmooze_restarts,shmooze_restart_at"];
+        serde_json::from_str::<Value>(&shmz(machine, &words)).unwrap()[0].clone()
+    };
+    let up = json!({"uid": uid, "type": "sign", "parameters": {}});
+    assert_eq!(listed(), up);
+    machine.run(&["systemctl", "kill", "-s", "ABRT", &format!("shmooze-pool-sign-{uid}.scope")]).success();
+    eventually("it waits", || listed()["parameters"]["shmooze_restart_at"].is_number());
+    let waiting = listed();
+    assert_eq!((&waiting["uid"], &waiting["state"]), (&json!(uid), &json!("restarting")));
+    assert_eq!(scopes(machine), [] as [&str; 0]);
+    for _ in 0..2 {
+        let pid = property(machine, "shmooze-pool", "MainPID");
+        machine.run(&["kill", "-KILL", &pid]).success();
+        eventually("there is another process", || {
+            is_active(machine, "shmooze-pool") && property(machine, "shmooze-pool", "MainPID") != pid
+        });
+        assert_eq!(listed(), waiting, "to the same time");
+    }
+    eventually("it is back", || listed().get("state").is_none());
+    assert_eq!(listed()["parameters"], json!({"shmooze_restarts": 1}));
+    assert_eq!(scopes(machine), [format!("shmooze-pool-sign-{uid}.scope")], "once");
+    assert_eq!(ending(machine, "pool", &uid)["exit"], json!({"signal": 6}));
+    // It waits again, and the service is stopped.
+    machine.run(&["systemctl", "kill", "-s", "ABRT", &format!("shmooze-pool-sign-{uid}.scope")]).success();
+    eventually("it waits", || listed()["state"] == "restarting");
+    machine.run(&["systemctl", "stop", "shmooze-pool.socket", "shmooze-pool.service"]).success();
+    machine.run(&["systemctl", "start", "shmooze-pool.socket"]).success();
+    assert_eq!(shmz(machine, &["--json", "pool"]).trim(), "[]");
+}
+
 /// Without any privilege, in the manager of a user.
 pub fn of_a_user(machine: &Machine) {
     let alice = |words: &[&str]| machine.user_run("alice", words).success().text();

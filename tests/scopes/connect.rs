@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
+use shmooze::engine::Restarts;
 use shmooze::handover::Keeper;
 use shmooze::launcher::Local;
 use shmooze::module::{self, Birth, Cause, Event};
@@ -36,6 +37,7 @@ async fn added(world: &World, script: &str) -> (module::Ending, Duration) {
         args: None,
         timeouts: Timeouts { connect: CONNECT, exit: EXIT, terminate: SHORT, ..Timeouts::default() },
         max_line_bytes: 65536,
+        restarts: Restarts::default(),
     };
     let uid = birth.uid;
     let (events, mut told) = mpsc::channel(8);

@@ -5,7 +5,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use shmooze::access::{HostRule, Origin};
-use shmooze::settings::{Amount, Gateway, Limit, OomPolicy, Permyriad, ProcessLimit, ScopeLimit, Service, Settings, Timeouts};
+use shmooze::settings::{
+    Amount, Gateway, Limit, OomPolicy, Permyriad, ProcessLimit, RestartOn, ScopeLimit, Service, Settings, Timeouts,
+};
 
 use super::{FULL, parse};
 
@@ -67,6 +69,9 @@ fn a_module_type_is_read() {
     let background = &lists.backgrounds["clock"];
     assert_eq!(background.process.command, ["sh", "/srv/app/settings.json"]);
     assert_eq!(background.timeouts.terminate, Duration::from_secs(86_400));
+    let restart = background.restart.unwrap();
+    assert_eq!((restart.on, restart.delay, restart.limit), (RestartOn::Always, Duration::from_millis(200), 3));
+    assert_eq!((clock.restart, plain.restart), (None, None));
     assert!(settings.services["pool"].lists().unwrap().backgrounds.is_empty());
     let Service::App(app) = &settings.services["volume"] else { panic!("no app") };
     assert_eq!(app.process.command, ["sh", "-c", "true"]);

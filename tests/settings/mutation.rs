@@ -96,6 +96,7 @@ fn key() -> impl Strategy<Value = String> {
         "user",
         "limits",
         "timeouts",
+        "restart",
         "spare_scopes",
         "title",
         "args",
