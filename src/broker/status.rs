@@ -14,8 +14,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// Such as `playing clock 1b9d2c3e, 3 waiting` or `12 modules`.
 pub(super) fn describe(kind: Kind, snapshot: &Snapshot) -> String {
     let name = |item: &Item| format!("{} {}", item.module.type_name(), item.module.uid().short());
-    let count = snapshot.list().len();
-    match (kind, snapshot.list().first(), snapshot.background()) {
+    let count = snapshot.length();
+    match (kind, snapshot.list().next(), snapshot.background()) {
         (Kind::Pool, ..) => modules(count),
         (Kind::Queue, Some(top), _) => format!("playing {}, {} waiting", name(top), count - 1),
         (Kind::Queue, None, Some(background)) => format!("playing {} in the background, none waiting", name(background)),
