@@ -9,14 +9,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::extension::Extension;
 use super::limits::Change;
 use super::status::{self, Status};
-use super::{Board, Configuration};
+use super::{Board, Configuration, Kind};
 use crate::engine::{Effect, Engine, Input, Order, Place, Ticket};
 use crate::handover::{self, Born, Entry, Keeper, Legacy, Report};
 use crate::launcher::{Launcher, TypeName};
 use crate::module::{self, Adoption, Birth, Cause, Event, Handle};
 use crate::protocol::{ProtocolError, Raw, Uid};
 use crate::record::Record;
-use crate::settings::{Lists, Timeouts};
+use crate::settings::{Bounds, Lists, Timeouts};
 
 /// Events that modules may report ahead of the driver; a module beyond that waits for room.
 const EVENT_CAPACITY: usize = 256;
@@ -212,6 +212,10 @@ impl Driver {
     fn message(&mut self, message: Message) {
         match message {
             Message::Add { type_name, args, place, reply } => {
+                if let Err(full) = self.has_room(place) {
+                    let _ = reply.send(Err(full));
+                    return;
+                }
                 let uid = Uid::new();
                 let Some(birth) = self.birth(uid, &type_name, args, place) else {
                     let _ = reply.send(Err(ProtocolError::UnknownType));
@@ -242,6 +246,16 @@ impl Driver {
                 self.step(Input::Drain { ticket });
             }
         }
+    }
+
+    /// Whether the bounds let one more module begin. One that ends is counted until its last process is gone: it takes as much of
+    /// the machine as any.
+    fn has_room(&self, place: Place) -> Result<(), ProtocolError> {
+        let Bounds { max_length, max_modules, .. } = self.configuration.types.bounds;
+        if place == Place::List && self.configuration.kind == Kind::Queue && self.engine.length() >= max_length {
+            return Err(ProtocolError::QueueFull(max_length));
+        }
+        if self.modules.len() >= max_modules { Err(ProtocolError::ServiceFull(max_modules)) } else { Ok(()) }
     }
 
     /// Ends modules that nobody knows anything of: of a process before whose notes are lost, or that was not let write any.
