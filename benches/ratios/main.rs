@@ -16,6 +16,7 @@
 
 mod adding;
 mod bare;
+mod crowd;
 mod framing;
 mod generating;
 mod http;
@@ -73,6 +74,7 @@ fn main() {
     adding::measure(&mut table);
     memory::measure(&mut table);
     idle::measure(&mut table);
+    crowd::measure(&mut table);
     generating::measure(&mut table);
     table.end();
 }

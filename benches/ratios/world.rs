@@ -1,5 +1,6 @@
 //! Our side of the comparisons: the real programs, with settings of their own.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -50,15 +51,34 @@ impl World {
     }
 
     pub fn start_queue(&self) -> Daemon {
-        Daemon::start("shmooze-queue", &self.folder.path().join("settings.json"))
+        Daemon::start("shmooze-queue", &self.settings())
     }
 
     pub fn start_pool(&self) -> Daemon {
-        Daemon::start("shmooze-pool", &self.folder.path().join("settings.json"))
+        Daemon::start("shmooze-pool", &self.settings())
+    }
+
+    /// A launcher of process groups, for pools that are not to be launchers themselves.
+    pub fn start_launcher(&self) -> Daemon {
+        let socket = self.folder.path().join("launcher.sock");
+        Daemon::start_with(
+            "shmooze-launcher",
+            &self.settings(),
+            &["--scopes".as_ref(), "process-groups".as_ref(), "--socket".as_ref(), socket.as_os_str()],
+        )
+    }
+
+    pub fn start_pool_of_launcher(&self) -> Daemon {
+        let socket = self.folder.path().join("launcher.sock");
+        Daemon::start_with("shmooze-pool", &self.settings(), &["--launcher".as_ref(), socket.as_os_str()])
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.path().join("settings.json")
     }
 
     pub fn start_gateway(&self) -> Daemon {
-        Daemon::start("shmooze-gateway", &self.folder.path().join("settings.json"))
+        Daemon::start("shmooze-gateway", &self.settings())
     }
 }
 
@@ -102,8 +122,12 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(program: &str, settings: &Path) -> Self {
+        Self::start_with(program, settings, &[])
+    }
+
+    fn start_with(program: &str, settings: &Path, arguments: &[&OsStr]) -> Self {
         let mut command = Command::new(programs().join(program));
-        command.arg("--settings").arg(settings).stderr(Stdio::piped()).env_remove("RUST_LOG");
+        command.arg("--settings").arg(settings).args(arguments).stderr(Stdio::piped()).env_remove("RUST_LOG");
         let mut process = Process::start(&mut command);
         let stderr = BufReader::new(process.child().stderr.take().unwrap());
         let (sender, log) = mpsc::channel();

@@ -9,6 +9,9 @@ use crate::engine::{Engine, Entry, Told};
 use crate::module::Handle;
 use crate::protocol::{Response, Uid, Wanted, write_string};
 
+/// Modules that snapshots have in common or not: an append makes anew no more than this, however long the list is.
+const CHUNK: usize = 128;
+
 /// One module of a snapshot.
 #[derive(Debug, Clone)]
 pub struct Item {
@@ -20,13 +23,15 @@ pub struct Item {
     pub since: SystemTime,
     /// It has ended and is to be started again.
     pub down: bool,
+    /// The module's, at hand: thousands of them are compared.
+    uid: Uid,
 }
 
 impl Item {
     /// Appends `{"uid", "type"}`, with `state` where it is down, and with `parameters` where the type is among the wanted.
     pub(super) fn write(&self, wanted: &Wanted<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"uid\": \"");
-        out.extend_from_slice(self.module.uid().to_string().as_bytes());
+        out.extend_from_slice(self.uid.to_string().as_bytes());
         out.extend_from_slice(b"\", \"type\": ");
         write_string(self.module.type_name(), out);
         if self.down {
@@ -44,7 +49,8 @@ impl Item {
 #[derive(Debug, Default)]
 pub struct Snapshot {
     revision: u64,
-    list: Vec<Item>,
+    list: Vec<Arc<[Item]>>,
+    length: usize,
     background: Option<Item>,
     /// The answer to whoever asks for the list without parameters, made when it is first asked for.
     plain: OnceLock<Arc<str>>,
@@ -58,9 +64,14 @@ impl Snapshot {
     }
 
     /// The modules in order.
+    pub fn list(&self) -> impl Iterator<Item = &Item> {
+        self.list.iter().flat_map(|chunk| chunk.iter())
+    }
+
+    /// How many modules are in the list.
     #[must_use]
-    pub fn list(&self) -> &[Item] {
-        &self.list
+    pub const fn length(&self) -> usize {
+        self.length
     }
 
     /// The background of a queue.
@@ -77,7 +88,7 @@ impl Snapshot {
     /// The response to whoever asks for the list with these parameters.
     pub(super) fn response(&self, wanted: &Wanted<'_>) -> Response {
         let mut out = vec![b'['];
-        for (at, item) in self.list.iter().enumerate() {
+        for (at, item) in self.list().enumerate() {
             if at > 0 {
                 out.extend_from_slice(b", ");
             }
@@ -151,32 +162,59 @@ impl Board {
         inner.snapshot = Arc::new(Snapshot { revision, ..Snapshot::default() });
     }
 
-    /// Publishes the engine's list. Only the driver does. What was in the same place before is taken from there, so that
-    /// an append to a long list costs little; the others are found by `find`.
+    /// Publishes the engine's list. Only the driver does. Chunks in which nothing has changed are shared with the snapshot before, so
+    /// that an append to a long list costs what one to a short list does; modules that were not in the same place are found by
+    /// `find`.
     pub(super) fn publish<'a>(&self, engine: &Engine, find: impl Fn(&Entry) -> Option<&'a Arc<Handle>>, now: SystemTime) {
         let before = self.snapshot();
+        let is_same = |old: &Item, entry: &Entry| old.uid == entry.uid && old.told == entry.told && old.down == entry.down;
         let item = |entry: &Entry, old: Option<&Item>| {
-            let same = old.filter(|old| old.module.uid() == entry.uid);
-            if let Some(unchanged) = same.filter(|old| old.told == entry.told && old.down == entry.down) {
+            if let Some(unchanged) = old.filter(|old| is_same(old, entry)) {
                 return Some(unchanged.clone());
             }
             // One that is up again has another process, and another handle.
-            let module = same.filter(|old| !old.down).map(|old| &old.module).or_else(|| find(entry))?;
+            let same = old.filter(|old| old.uid == entry.uid && !old.down);
+            let module = same.map(|old| &old.module).or_else(|| find(entry))?;
             let since = module.told_since(entry.told, now);
-            Some(Item { module: Arc::clone(module), told: entry.told, since, down: entry.down })
+            Some(Item { module: Arc::clone(module), told: entry.told, since, down: entry.down, uid: entry.uid })
         };
-        let list: Vec<Item> =
-            engine.list().iter().enumerate().filter_map(|(at, entry)| item(entry, before.list.get(at))).collect();
+        let chunk = |(at, entries): (usize, &[Entry])| {
+            let old = before.list.get(at);
+            let is_kept = |old: &&Arc<[Item]>| {
+                old.len() == entries.len() && old.iter().zip(entries).all(|(old, entry)| is_same(old, entry))
+            };
+            match old.filter(is_kept) {
+                Some(same) => Arc::clone(same),
+                None => {
+                    let olds = old.into_iter().flat_map(|old| old.iter()).map(Some).chain(std::iter::repeat(None));
+                    entries.iter().zip(olds).filter_map(|(entry, old)| item(entry, old)).collect()
+                }
+            }
+        };
+        let list: Vec<Arc<[Item]>> = engine.list().chunks(CHUNK).enumerate().map(chunk).collect();
+        let length = list.iter().map(|chunk| chunk.len()).sum();
         let background = engine.background().and_then(|entry| item(&entry, before.background.as_ref()));
-        let grown = list.iter().zip(&before.list).take_while(|(new, old)| Arc::ptr_eq(&new.module, &old.module)).count();
-        let snapshot = Arc::new(Snapshot { revision: before.revision + 1, list, background, plain: OnceLock::new() });
+        let revision = before.revision + 1;
+        let snapshot = Arc::new(Snapshot { revision, list, length, background, plain: OnceLock::new() });
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        for old in &before.list[grown..] {
-            inner.listed.remove(&old.module.uid());
+        for gone in changed(&before.list, &snapshot.list) {
+            inner.listed.remove(&gone.uid);
         }
-        for new in &snapshot.list[grown..] {
-            inner.listed.insert(new.module.uid(), Arc::clone(&new.module));
+        for new in changed(&snapshot.list, &before.list) {
+            inner.listed.insert(new.uid, Arc::clone(&new.module));
         }
         inner.snapshot = snapshot;
     }
+}
+
+/// Modules that stand in one list and not in the other at the same place; one that is up again is another.
+fn changed<'a>(one: &'a [Arc<[Item]>], other: &'a [Arc<[Item]>]) -> impl Iterator<Item = &'a Item> {
+    one.iter().enumerate().flat_map(|(chunk, items)| {
+        let other = other.get(chunk);
+        let items = if other.is_some_and(|other| Arc::ptr_eq(items, other)) { &[] } else { &items[..] };
+        let is_other = move |at: usize, item: &Item| {
+            other.and_then(|other| other.get(at)).is_none_or(|other| !Arc::ptr_eq(&other.module, &item.module))
+        };
+        items.iter().enumerate().filter(move |(at, item)| is_other(*at, item)).map(|(_, item)| item)
+    })
 }

@@ -10,14 +10,14 @@ use super::extension::Extension;
 use super::limits::Change;
 use super::restart::{self, Down, Outcome};
 use super::status::{self, Status};
-use super::{Board, Configuration};
+use super::{Board, Configuration, Kind};
 use crate::engine::{Effect, Engine, Entry as Listed, Input, Order, Place, Restarts, Ticket};
 use crate::handover::{self, Again, Entry, Keeper, Legacy, Report};
 use crate::launcher::{Launcher, TypeName};
 use crate::module::{self, Adoption, Birth, Cause, Ending, Event, Handle};
 use crate::protocol::{ProtocolError, Raw, Uid};
 use crate::record::Record;
-use crate::settings::{Lists, ModuleType, Timeouts};
+use crate::settings::{Bounds, Lists, ModuleType, Timeouts};
 
 /// Events that modules may report ahead of the driver; a module beyond that waits for room.
 const EVENT_CAPACITY: usize = 256;
@@ -252,6 +252,10 @@ impl Driver {
     fn message(&mut self, message: Message) {
         match message {
             Message::Add { type_name, args, place, reply } => {
+                if let Err(full) = self.has_room(place) {
+                    let _ = reply.send(Err(full));
+                    return;
+                }
                 let uid = Uid::new();
                 let Some(birth) = self.birth(uid, &type_name, args, place) else {
                     let _ = reply.send(Err(ProtocolError::UnknownType));
@@ -281,6 +285,21 @@ impl Driver {
                 let ticket = self.ticket(Waiting::Nobody);
                 self.step(Input::Drain { ticket });
             }
+        }
+    }
+
+    /// Whether the bounds let one more module begin. One that ends is counted until its last process is gone: it takes as much of
+    /// the machine as any.
+    fn has_room(&self, place: Place) -> Result<(), ProtocolError> {
+        let Bounds { max_length, max_modules, .. } = self.configuration.types.bounds;
+        if place == Place::List && self.configuration.kind == Kind::Queue && self.engine.length() >= max_length {
+            return Err(ProtocolError::QueueFull(max_length));
+        }
+        // One that is to be started again needs its room by then.
+        if self.modules.len() + self.down.waiting() >= max_modules {
+            Err(ProtocolError::ServiceFull(max_modules))
+        } else {
+            Ok(())
         }
     }
 

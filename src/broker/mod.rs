@@ -203,7 +203,7 @@ impl Broker {
         &self.shared.board
     }
 
-    /// Takes other module types from now on; modules that live are left as they are.
+    /// Takes other module types, within other bounds, from now on; modules that live are left as they are.
     pub async fn set_types(&self, types: Arc<Lists>) {
         *self.shared.types.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&types);
         // Where the driver has ended there is nothing more to configure.

@@ -13,9 +13,9 @@ use crate::scope::Usage;
 
 /// Reads what every module of the snapshot uses. Costs some file reads for each: not for a thread that others wait for.
 pub(super) fn report(service: &str, kind: Kind, snapshot: &Snapshot, ending: &[Arc<Handle>]) -> Response {
-    let list: Vec<Value> = snapshot.list().iter().map(module).collect();
+    let list: Vec<Value> = snapshot.list().map(module).collect();
     let plays = |item: &&Item| item.told == Told::Play;
-    let playing = snapshot.list().iter().chain(snapshot.background()).find(plays);
+    let playing = snapshot.list().chain(snapshot.background()).find(plays);
     let mut report = json!({
         "service": service,
         "kind": kind.name(),

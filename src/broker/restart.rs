@@ -118,6 +118,11 @@ impl Down {
         self.modules.remove(&uid);
     }
 
+    /// How many wait: their processes are gone, their places are kept.
+    pub(super) fn waiting(&self) -> usize {
+        self.modules.values().filter(|one| one.again.is_some()).count()
+    }
+
     /// What clients reach while it is down.
     pub(super) fn module(&self, uid: Uid) -> Option<&Arc<Handle>> {
         self.modules.get(&uid).map(|one| &one.module)

@@ -375,7 +375,7 @@ async fn a_queue_plays_on_while_its_background_waits() {
     assert_eq!(bench.told(), Some(Told::Play));
     bench.crash(background).await;
     let top = bench.add("once", Place::List).await;
-    assert_eq!(bench.board.snapshot().list()[0].told, Told::Play);
+    assert_eq!(bench.board.snapshot().list().next().unwrap().told, Told::Play);
     // It is filled when it is back: it waits.
     bench.launched(4).await;
     bench.say(Event::Started { uid: background, result: Ok(()) }).await;

@@ -14,9 +14,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// Such as `playing clock 1b9d2c3e, 3 waiting` or `12 modules`.
 pub(super) fn describe(kind: Kind, snapshot: &Snapshot) -> String {
     let name = |item: &Item| format!("{} {}", item.module.type_name(), item.module.uid().short());
-    let count = snapshot.list().len();
-    match (kind, snapshot.list().first(), snapshot.background()) {
-        (Kind::Pool, ..) => match snapshot.list().iter().filter(|item| item.down).count() {
+    let count = snapshot.length();
+    match (kind, snapshot.list().next(), snapshot.background()) {
+        (Kind::Pool, ..) => match snapshot.list().filter(|item| item.down).count() {
             0 => modules(count),
             down => format!("{}, {down} of them to be started again", modules(count)),
         },

@@ -11,8 +11,8 @@ use crate::handover::{Keeper, Legacy, Stored};
 use crate::launcher::Launcher;
 use crate::loopback;
 use crate::record::Record;
-use crate::service::{LAST_ANSWERS, Limits, Listeners, Notifier, Notifiers, activated_with_stored, bind_loopback, serve};
-use crate::settings::{Service, Settings};
+use crate::service::{LAST_ANSWERS, Limits, Listeners, Notifier, Notifiers, Room, activated_with_stored, bind_loopback, serve};
+use crate::settings::{Lists, Service, Settings};
 
 /// How long the launcher may take to find out why a service ends.
 const JOB_DEADLINE: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ pub async fn main(arguments: &BrokerArguments, kind: Kind) -> Result<(), String>
     let kept = legacy.map(|legacy| (keeper, legacy));
     let service = Running::start(&settings, &name, given, launching.launcher(), notifier.clone(), kept).await?;
     tracing::info!("{name} serves {}", service.listeners.describe());
-    let broker = service.broker();
+    let handle = service.handle();
     let reloading = on_reload(options, signals.hangups, &notifiers, async |new| {
         let same = new.services.get(&name).filter(|service| service.kind() == kind.name());
         let Some(lists) = same.and_then(Service::lists) else {
@@ -62,7 +62,7 @@ pub async fn main(arguments: &BrokerArguments, kind: Kind) -> Result<(), String>
         };
         // First, so that what the broker offers is launched as it is now.
         launching.set_settings(new).await?;
-        broker.set_types(Arc::new(lists.clone())).await;
+        handle.configure(lists).await;
         Ok(restart::of_broker(&settings, new, &name))
     });
     tokio::select! {
@@ -72,12 +72,26 @@ pub async fn main(arguments: &BrokerArguments, kind: Kind) -> Result<(), String>
     }
 }
 
+/// What remains of a service that is served, for those who configure it.
+pub(super) struct Handle {
+    broker: Broker,
+    room: Arc<Room>,
+}
+
+impl Handle {
+    /// Goes by other types and bounds from now on; what is there already stays.
+    pub(super) async fn configure(&self, lists: &Lists) {
+        self.room.set_max_connections(lists.bounds.max_connections);
+        self.broker.set_types(Arc::new(lists.clone())).await;
+    }
+}
+
 /// A service that is ready to be served.
 pub(super) struct Running {
     broker: Broker,
     record: Record,
     pub(super) listeners: Listeners,
-    limits: Limits,
+    room: Arc<Room>,
     launcher: Arc<dyn Launcher>,
     /// Modules may go on when this process ends.
     lasting: bool,
@@ -113,19 +127,20 @@ impl Running {
             Some((keeper, legacy)) => Broker::resume(configuration, Arc::clone(&launcher), record.clone(), keeper, legacy),
             None => Broker::start(configuration, Arc::clone(&launcher), record.clone()),
         };
-        let limits = Limits { max_line_bytes: settings.max_line_bytes, ..Limits::default() };
-        Ok(Self { broker, record, listeners, limits, launcher, lasting })
+        let max_connections = service.lists().map_or(0, |lists| lists.bounds.max_connections);
+        let room = Room::new(Limits { max_line_bytes: settings.max_line_bytes, max_connections });
+        Ok(Self { broker, record, listeners, room, launcher, lasting })
     }
 
-    /// The broker, for those who configure it.
-    pub(super) fn broker(&self) -> Broker {
-        self.broker.clone()
+    /// For those who configure it.
+    pub(super) fn handle(&self) -> Handle {
+        Handle { broker: self.broker.clone(), room: Arc::clone(&self.room) }
     }
 
     /// Serves until `shutdown`, then ends the modules in order, answers all that was asked and writes the last rows.
     pub(super) async fn until(self, shutdown: CancellationToken, notifier: Notifier) {
         let drained = CancellationToken::new();
-        let serving = serve(self.listeners, Arc::new(self.broker.clone()), self.limits, drained.clone());
+        let serving = serve(self.listeners, Arc::new(self.broker.clone()), self.room, drained.clone());
         let draining = async {
             // `serving` was polled for the first time, so that it is true once the driver runs.
             self.broker.ping().await;

@@ -52,7 +52,7 @@ pub async fn main(options: &Options, token_options: &TokenOptions, house: HouseO
         Some(_) => Some(gateway::Running::start(&settings, tokens, gateway_sockets, notifiers.part("gateway")).await?),
         None => None,
     };
-    let brokers: Vec<_> = services.iter().map(|(name, service, _)| (*name, service.broker())).collect();
+    let brokers: Vec<_> = services.iter().map(|(name, service, _)| (*name, service.handle())).collect();
     let gateway_handle = gateway.as_ref().map(gateway::Running::handle);
     let tasks = TaskTracker::new();
     for (name, service, notifier) in services {
@@ -77,7 +77,7 @@ pub async fn main(options: &Options, token_options: &TokenOptions, house: HouseO
         launcher.set_settings(Arc::clone(&new));
         for (name, broker) in &brokers {
             if let Some(lists) = new.services.get(*name).and_then(Service::lists) {
-                broker.set_types(Arc::new(lists.clone())).await;
+                broker.configure(lists).await;
             }
             left.extend(restart::of_broker(&settings, &new, name));
         }

@@ -253,6 +253,15 @@ impl Engine {
         }
     }
 
+    /// How many modules the list has or will have: with those that start for it.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        match self {
+            Self::Queue(queue) => queue.length(),
+            Self::Pool(pool) => pool.length(),
+        }
+    }
+
     /// The background of a queue.
     #[must_use]
     pub fn background(&self) -> Option<Entry> {

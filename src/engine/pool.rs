@@ -35,6 +35,10 @@ impl Pool {
         &self.list
     }
 
+    pub(super) fn length(&self) -> usize {
+        self.list.len() + self.starting.len()
+    }
+
     pub(super) const fn is_draining(&self) -> bool {
         self.draining
     }

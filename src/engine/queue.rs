@@ -71,6 +71,12 @@ impl Queue {
         self.background
     }
 
+    pub(super) fn length(&self) -> usize {
+        let starting = self.starting.values().filter(|starting| starting.place == Place::List).count();
+        let waiting = self.waiting.iter().filter(|waiting| matches!(waiting.change, Change::Append(_))).count();
+        self.list.len() + starting + waiting
+    }
+
     pub(super) const fn is_draining(&self) -> bool {
         self.draining
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{Either, Full};
 use hyper::body::Body;
-use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use crate::protocol;
@@ -36,7 +36,12 @@ pub(super) fn json(body: Bytes) -> Answer {
 pub(super) fn failure(status: StatusCode, error: &impl ToString) -> Answer {
     let mut body = Vec::new();
     protocol::Response::Failure(error.to_string()).write(&mut body);
-    whole(status, JSON, body.into())
+    let mut answer = whole(status, JSON, body.into());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        // Whatever takes the room now has a bound of seconds.
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
 }
 
 /// A refusal for people.

@@ -44,7 +44,7 @@ impl Service {
     }
 
     /// Answers a request: the service's own answer as it is, or what stands in the way of one.
-    pub(super) async fn answer<B>(&self, configuration: &Configuration, parts: &Parts, body: B) -> Answer
+    pub(super) async fn answer<B>(&self, configuration: &Configuration, room: &body::Room, parts: &Parts, body: B) -> Answer
     where
         B: Body<Data = Bytes>,
         B::Error: Display,
@@ -63,8 +63,8 @@ impl Service {
         if !is_json(&parts.headers) {
             return answer::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Endpoint only accepts JSON.");
         }
-        let body = match body::read(body, configuration.max_body_bytes, configuration.idle_timeout).await {
-            Ok(body) => body,
+        let (body, _held) = match body::read(body, configuration.max_body_bytes, configuration.idle_timeout, room).await {
+            Ok(read) => read,
             Err(error) => return answer::failure(error.status(), &error),
         };
         if let Err(error) = validate(&body) {

@@ -63,6 +63,7 @@ struct Shared {
     routes: Routes,
     files: Option<Files>,
     protocol: Protocol,
+    bodies: body::Room,
 }
 
 impl Shared {
@@ -71,7 +72,8 @@ impl Shared {
         let routes = Routes::new(&configuration, before.map(|before| &before.routes));
         let files = configuration.static_path.as_deref().map(Files::new);
         let protocol = connection::protocol(&configuration);
-        Self { configuration, routes, files, protocol }
+        let bodies = body::Room::new(configuration.max_body_bytes);
+        Self { configuration, routes, files, protocol, bodies }
     }
 
     /// Answers a request that is for us.
@@ -80,10 +82,10 @@ impl Shared {
         B: Body<Data = Bytes> + Send,
         B::Error: Display,
     {
-        let Self { configuration, routes, files, protocol: _ } = self;
+        let Self { configuration, routes, files, protocol: _, bodies } = self;
         let Some(path) = route::decode(parts.uri.path()) else { return answer::not_found() };
         match routes.find(&path) {
-            Route::Service(service) => service.answer(configuration, parts, body).await,
+            Route::Service(service) => service.answer(configuration, bodies, parts, body).await,
             Route::Settings if is_read(&parts.method) => answer::json(configuration.public.clone()),
             Route::Settings => answer::method_not_allowed("GET, HEAD"),
             Route::File(path) => match files {

@@ -28,7 +28,7 @@ impl Port {
         let mut tries = 0;
         loop {
             tries += 1;
-            match loopback::bind(0).await {
+            match loopback::bind(0) {
                 Ok((v4, v6)) => return Ok(Self { number: v4.local_addr()?.port(), v4, v6 }),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => {}
                 Err(error) => return Err(error),

@@ -9,6 +9,29 @@ pub enum ProtocolError {
     /// The line grew over the limit, in bytes.
     #[error("Line is longer than {0} bytes.")]
     LineTooLong(usize),
+    /// Others have so many bytes of lines received that there is no room for this one.
+    #[error("No room for so long a line: {0} bytes of lines are being received.")]
+    NoRoomForLine(usize),
+    /// The line came slowly while others waited for room.
+    #[error("Line is longer than {longest} bytes and took longer than {seconds} s while others waited for room.")]
+    LineTooSlow {
+        /// What takes no room, in bytes.
+        longest: usize,
+        /// How long it may take.
+        seconds: u64,
+    },
+    /// Others leave so many bytes of answers unread that there is no room for this one. What was asked for is done.
+    #[error("No room for so long an answer: {0} bytes of answers wait to be read.")]
+    NoRoomForAnswer(usize),
+    /// There are as many clients as there may be.
+    #[error("Too many connections: max_connections is {0}.")]
+    TooManyConnections(usize),
+    /// The list of a queue is as long as it may be.
+    #[error("Queue is full: max_length is {0}.")]
+    QueueFull(usize),
+    /// A queue or pool has as many modules as it may have.
+    #[error("Service is full: max_modules is {0}.")]
+    ServiceFull(usize),
     /// The line is neither an object nor a list.
     #[error("Command must be either dict (single command) or list (multiple commands)")]
     NeitherObjectNorList,

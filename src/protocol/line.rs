@@ -67,6 +67,13 @@ impl LineBuffer {
         (&self.bytes, self.skipping)
     }
 
+    /// Throws away what of a line has come so far, and the rest of it as it comes.
+    pub fn skip(&mut self) {
+        self.bytes = BytesMut::new();
+        self.searched = 0;
+        self.skipping = true;
+    }
+
     /// Goes on where another buffer was.
     #[must_use]
     pub fn resume(mut self, rest: &[u8], skipping: bool) -> Self {
@@ -118,9 +125,7 @@ impl LineBuffer {
             return None;
         }
         if self.bytes.len() > self.limit {
-            self.bytes = BytesMut::new();
-            self.searched = 0;
-            self.skipping = true;
+            self.skip();
             return Some(Err(LineTooLong { limit: self.limit }));
         }
         None
@@ -162,6 +167,15 @@ mod tests {
     fn an_over_long_line_that_comes_whole() {
         let mut buffer = LineBuffer::new(4);
         assert_eq!(feed(&mut buffer, b"12345\n1234\n"), [Err(LineTooLong { limit: 4 }), Ok(b"1234".to_vec())]);
+    }
+
+    #[test]
+    fn a_line_that_is_given_up() {
+        let mut buffer = LineBuffer::new(100);
+        assert!(feed(&mut buffer, b"one that").is_empty());
+        buffer.skip();
+        assert_eq!(buffer.bytes.capacity(), 0);
+        assert_eq!(feed(&mut buffer, b" goes on\nok\n"), [Ok(b"ok".to_vec())]);
     }
 
     #[test]

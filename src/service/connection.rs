@@ -5,19 +5,21 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::answers::Answers;
+use super::room::{LITTLE, Place, SMALL_LINE};
 use super::{Handler, Reply};
-use crate::protocol::{Incoming, LineBuffer, ProtocolError, Request, Response};
+use crate::protocol::{Incoming, LineBuffer, ProtocolError, Request};
 
-/// Read at a time from a quiet client, in bytes.
-const LITTLE: usize = 4 * 1024;
-/// Read at a time from a busy client, in bytes.
-const MUCH: usize = 64 * 1024;
-/// Answers are written when they are this many bytes, or when there is nothing left to answer.
-const WRITE_AT: usize = 64 * 1024;
+/// How long room for a long line is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a long line may take while room is short.
+const SLOWEST: Duration = Duration::from_secs(10);
 
 /// A stream that says when it is worth reading, so that an idle one needs no buffer.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
@@ -39,74 +41,105 @@ impl Socket for tokio::net::UnixStream {
 /// Answers lines in order until the client closes its sending side or `shutdown`; what was received whole by then is
 /// answered still.
 pub(super) async fn converse<S: Socket, H: Handler>(
-    mut socket: S,
+    socket: S,
     handler: Arc<H>,
-    limit: usize,
+    place: &Place,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let mut lines = LineBuffer::new(limit);
-    let mut out = Vec::new();
+    let room = place.room();
+    let mut lines = LineBuffer::new(room.max_line_bytes);
+    let mut answers = Answers::new(socket, room);
+    let mut held = room.lines.hold();
+    let mut late = Instant::now();
     let mut appetite = LITTLE;
     let mut shutdown = pin!(shutdown.cancelled());
     loop {
-        let readable = poll_fn(|cx| match socket.poll_readable(cx) {
+        let begun = lines.rest().0.len();
+        if begun <= SMALL_LINE {
+            held.give_back();
+        } else {
+            if held.is_nothing() {
+                late = Instant::now() + SLOWEST;
+            }
+            // What its buffer grows to.
+            let needed = (begun + appetite).next_power_of_two();
+            if !held.try_grow(needed) {
+                let grown = timeout(PATIENCE, held.grow(needed));
+                let grown = tokio::select! {
+                    biased;
+                    () = shutdown.as_mut() => return Ok(()),
+                    grown = grown => grown,
+                };
+                if grown.is_err() {
+                    held.give_back();
+                    lines.skip();
+                    answers.put_line(ProtocolError::NoRoomForLine(room.lines.total).into()).await?;
+                }
+            }
+        }
+        let readable = poll_fn(|cx| match answers.socket.poll_readable(cx) {
             Poll::Ready(readable) => Poll::Ready(Some(readable)),
             Poll::Pending => shutdown.as_mut().poll(cx).map(|()| None),
         });
-        match readable.await {
-            Some(readable) => readable?,
-            None => return Ok(()),
+        let readable = if held.is_nothing() { Ok(readable.await) } else { timeout_at(late, readable).await };
+        match readable {
+            Ok(Some(readable)) => readable?,
+            Ok(None) => return Ok(()),
+            Err(_) => {
+                late = Instant::now() + SLOWEST;
+                if room.lines.is_short() {
+                    lines.skip();
+                    let slow = ProtocolError::LineTooSlow { longest: SMALL_LINE, seconds: SLOWEST.as_secs() };
+                    answers.put_line(slow.into()).await?;
+                }
+                continue;
+            }
         }
-        let received = socket.read_buf(lines.space(appetite)).await?;
+        let received = answers.socket.read_buf(lines.space(appetite)).await?;
         while let Some(line) = lines.next_line() {
             match line {
-                Ok(line) => answer(&*handler, &line, &mut out).await,
-                Err(too_long) => Response::from(ProtocolError::LineTooLong(too_long.limit)).write(&mut out),
+                Ok(line) => answer(&*handler, &line, &mut answers).await,
+                Err(too_long) => answers.put(ProtocolError::LineTooLong(too_long.limit).into()).await,
             }
-            out.push(b'\n');
-            if out.len() >= WRITE_AT {
-                socket.write_all(&out).await?;
-                out.clear();
-            }
+            answers.end_line().await?;
         }
-        if !out.is_empty() {
-            socket.write_all(&out).await?;
-            out.clear();
-            // An idle client owns no large buffer.
-            out.shrink_to(LITTLE);
-        }
+        answers.flush().await?;
         if received == 0 {
-            return socket.shutdown().await;
+            return answers.close().await;
         }
-        appetite = if received >= appetite { MUCH } else { LITTLE };
+        appetite = if received >= appetite { room.portion() } else { LITTLE };
     }
 }
 
-/// Appends the answer to one line, without a newline.
-async fn answer<H: Handler>(handler: &H, line: &[u8], out: &mut Vec<u8>) {
+/// Answers one line, without a newline. A list is carried out to its end though nobody is there to be answered any more.
+async fn answer<S: Socket, H: Handler>(handler: &H, line: &[u8], answers: &mut Answers<'_, S>) {
     let mut rewritten = String::new();
     match Incoming::read(line, &mut rewritten) {
-        Ok(Incoming::One(request)) => respond(handler, request, out).await,
+        Ok(Incoming::One(request)) => respond(handler, request, answers).await,
         Ok(Incoming::Many(requests)) => {
-            out.push(b'[');
+            answers.text("[");
             for (at, request) in requests.into_iter().enumerate() {
                 if at > 0 {
-                    out.extend_from_slice(b", ");
+                    answers.text(", ");
                 }
-                respond(handler, request, out).await;
+                respond(handler, request, answers).await;
             }
-            out.push(b']');
+            answers.text("]");
         }
-        Err(error) => Response::from(error).write(out),
+        Err(error) => answers.put(error.into()).await,
     }
 }
 
-/// Appends the answer to one request.
-async fn respond<'a, H: Handler>(handler: &'a H, request: Result<Request<'a>, ProtocolError>, out: &mut Vec<u8>) {
+/// Answers one request.
+async fn respond<'a, S: Socket, H: Handler>(
+    handler: &'a H,
+    request: Result<Request<'a>, ProtocolError>,
+    answers: &mut Answers<'_, S>,
+) {
     match request.map(|request| handler.call(request)) {
-        Ok(Reply::Now(response)) => response.write(out),
-        Ok(Reply::Text(text)) => out.extend_from_slice(text.as_bytes()),
-        Ok(Reply::Later(response)) => response.await.write(out),
-        Err(error) => Response::from(error).write(out),
+        Ok(Reply::Now(response)) => answers.put(response).await,
+        Ok(Reply::Text(text)) => answers.put_text(&text).await,
+        Ok(Reply::Later(response)) => answers.put(response.await).await,
+        Err(error) => answers.put(error.into()).await,
     }
 }

@@ -99,7 +99,7 @@ impl Listeners {
 /// # Errors
 /// One sentence that names the address, such as `127.0.0.1:9420: Address already in use`.
 pub async fn bind_loopback(port: u16) -> io::Result<Listeners> {
-    let (v4, v6) = loopback::bind(port).await?;
+    let (v4, v6) = loopback::bind(port)?;
     Ok(Listeners { tcp: std::iter::once(v4).chain(v6).collect(), ..Listeners::default() })
 }
 
@@ -108,8 +108,7 @@ pub async fn bind_loopback(port: u16) -> io::Result<Listeners> {
 /// # Errors
 /// One sentence that names the address.
 pub async fn bind(address: SocketAddr) -> io::Result<Listeners> {
-    let listener = TcpListener::bind(address).await;
-    listener.map(Listeners::of).map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
+    loopback::bind_to(address).map(Listeners::of)
 }
 
 #[cfg(test)]

@@ -12,17 +12,20 @@
 //! The brokers are built on it, and so may be a program of one's own: implement [`Handler`], or fill a [`Commands`] table.
 
 mod activation;
+mod answers;
 mod commands;
 mod connection;
 mod datagrams;
 mod listen;
 mod notify;
+mod room;
 mod serve;
 
 pub use activation::{Activation, activated, activated_with_stored};
 pub use commands::Commands;
 pub use listen::{Listeners, Stream, bind, bind_loopback};
 pub use notify::{Heartbeat, Notifier, Notifiers};
+pub use room::Room;
 pub use serve::{LAST_ANSWERS, Limits, serve};
 
 use std::sync::Arc;

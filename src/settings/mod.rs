@@ -44,7 +44,7 @@ pub use place::{Fallback, Place};
 pub(crate) use place::{below, is_missing};
 pub use problem::{Problem, SettingsError};
 pub use restart::{Restart, RestartOn};
-pub use service::{App, Lists, ModuleType, Process, Service, Timeouts};
+pub use service::{App, Bounds, Lists, ModuleType, Process, Service, Timeouts};
 pub use tokens::{Keeper, load_tokens};
 
 use gateway::{MESSAGE_BYTES, read_size};

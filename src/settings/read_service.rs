@@ -9,15 +9,19 @@ use indexmap::IndexMap;
 use serde_json::Map;
 
 use super::args::{read_args, read_commands};
+use super::gateway::read_size;
 use super::read::{Fields, Node, Reader, shown};
 use super::suggest::closest;
-use super::{App, Detail, GATEWAY_PORT, Limit, LimitError, Lists, ModuleType, Process, Restart, Service, Timeouts};
+use super::{App, Bounds, Detail, GATEWAY_PORT, Limit, LimitError, Lists, ModuleType, Process, Restart, Service, Timeouts};
 
 /// How long a time-out may be, in milliseconds: up to a day.
 pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=86_400_000;
 
 /// How many spare scopes there may be of one type.
 const SPARE_SCOPES: RangeInclusive<u64> = 0..=16;
+
+/// What connections and modules of a service may be limited to.
+const BOUNDS: RangeInclusive<u64> = 1..=1_000_000;
 
 /// Longest name of a service, in bytes.
 const MAX_NAME: usize = 32;
@@ -85,8 +89,9 @@ fn read_service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service> {
     };
     match kind.value.as_str() {
         Some("queue") => {
-            reader.object_of(node, &["kind", "modules", "backgrounds"]);
+            reader.object_of(node, &["kind", "max_connections", "max_length", "max_modules", "modules", "backgrounds"]);
             Some(Service::Queue(Lists {
+                bounds: read_bounds(reader, &fields),
                 modules: read_types(reader, fields.get("modules"), Again::Never),
                 backgrounds: read_types(reader, fields.get("backgrounds"), Again::AsSet),
             }))
@@ -95,8 +100,12 @@ fn read_service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service> {
             if let Some(backgrounds) = fields.get("backgrounds") {
                 reader.problems.add(&backgrounds.at, "cannot be in a pool: only a queue has backgrounds");
             }
-            reader.object_of(node, &["kind", "modules", "backgrounds"]);
+            if let Some(length) = fields.get("max_length") {
+                reader.problems.add(&length.at, "cannot be in a pool: its list is bounded by max_modules");
+            }
+            reader.object_of(node, &["kind", "max_connections", "max_length", "max_modules", "modules", "backgrounds"]);
             Some(Service::Pool(Lists {
+                bounds: read_bounds(reader, &fields),
                 modules: read_types(reader, fields.get("modules"), Again::AsSet),
                 backgrounds: IndexMap::new(),
             }))
@@ -112,6 +121,18 @@ fn read_service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service> {
             reader.problems.add(&kind.at, format_args!("must be \"queue\", \"pool\" or \"app\", not {given}{hint}"));
             None
         }
+    }
+}
+
+fn read_bounds(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Bounds {
+    let mut read = |key: &str, units: &str| fields.get(key).and_then(|node| read_size(reader, &node, units, &BOUNDS));
+    let default = Bounds::default();
+    let max_modules = read("max_modules", "modules").unwrap_or(default.max_modules);
+    Bounds {
+        max_connections: read("max_connections", "connections").unwrap_or(default.max_connections),
+        // A list longer than that there is never.
+        max_length: read("max_length", "modules").unwrap_or(max_modules),
+        max_modules,
     }
 }
 

@@ -21,13 +21,33 @@ pub enum Service {
     App(App),
 }
 
-/// The module types of a queue or pool, by their names.
+/// The module types of a queue or pool, by their names, and its bounds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Lists {
     /// What `add` takes.
     pub modules: IndexMap<String, Arc<ModuleType>>,
     /// What `set_bg` takes; always empty for a pool.
     pub backgrounds: IndexMap<String, Arc<ModuleType>>,
+    /// How much of everything there may be.
+    pub bounds: Bounds,
+}
+
+/// How much there may be of what clients of a queue or pool cause; what is more is refused with an error that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Clients that are connected at once.
+    pub max_connections: usize,
+    /// Modules in the list of a queue, those that start for it included; a pool has `max_modules`.
+    pub max_length: usize,
+    /// Modules that start, live or end at once.
+    pub max_modules: usize,
+}
+
+impl Default for Bounds {
+    /// As many modules as the units' descriptor store keeps (`FileDescriptorStoreMax=20000`: two streams each, and the log).
+    fn default() -> Self {
+        Self { max_connections: 12_000, max_length: 9999, max_modules: 9999 }
+    }
 }
 
 impl Lists {
@@ -135,6 +155,13 @@ impl Service {
     pub(super) fn to_json(&self) -> Value {
         let mut map = Map::new();
         map.insert("kind".into(), self.kind().into());
+        if let Some(Lists { bounds, .. }) = self.lists() {
+            map.insert("max_connections".into(), bounds.max_connections.into());
+            if matches!(self, Self::Queue(_)) {
+                map.insert("max_length".into(), bounds.max_length.into());
+            }
+            map.insert("max_modules".into(), bounds.max_modules.into());
+        }
         let types = |types: &IndexMap<String, Arc<ModuleType>>| -> Value {
             types.iter().map(|(name, module_type)| (name.clone(), module_type.to_json())).collect::<Map<_, _>>().into()
         };

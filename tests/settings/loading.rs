@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shmooze::access::{HostRule, Origin};
 use shmooze::settings::{
-    Amount, Gateway, Limit, OomPolicy, Permyriad, ProcessLimit, RestartOn, ScopeLimit, Service, Settings, Timeouts,
+    Amount, Bounds, Gateway, Limit, OomPolicy, Permyriad, ProcessLimit, RestartOn, ScopeLimit, Service, Settings, Timeouts,
 };
 
 use super::{FULL, parse};
@@ -43,6 +43,7 @@ fn everything_is_read() {
 fn a_module_type_is_read() {
     let settings = parse(FULL).unwrap();
     let Service::Queue(lists) = &settings.services["queue"] else { panic!("no queue") };
+    assert_eq!(lists.bounds, Bounds { max_connections: 500, max_length: 50, max_modules: 60 });
     let clock = &lists.modules["clock"];
     assert_eq!(clock.title.as_deref(), Some("A clock"));
     assert_eq!(clock.process.command, ["/bin/sh", "-c", "exec /srv/app/clock \"$1\"", ""]);
