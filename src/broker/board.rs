@@ -137,7 +137,7 @@ impl Board {
             engine.list().iter().enumerate().filter_map(|(at, entry)| item(entry, before.list.get(at))).collect();
         let background = engine.background().and_then(|entry| item(&entry, before.background.as_ref()));
         let grown = list.iter().zip(&before.list).take_while(|(new, old)| Arc::ptr_eq(&new.module, &old.module)).count();
-        let snapshot = Arc::new(Snapshot { revision: before.revision + 1, list, background, plain: OnceLock::new() });
+        let snapshot = Arc::new(Snapshot { revision: before.revision.wrapping_add(1), list, background, plain: OnceLock::new() });
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         for old in &before.list[grown..] {
             inner.listed.remove(&old.module.uid());

@@ -14,7 +14,7 @@ use crate::engine::{Effect, Engine, Input, Order, Place, Ticket};
 use crate::handover::{self, Born, Entry, Keeper, Legacy, Report};
 use crate::launcher::{Launcher, TypeName};
 use crate::module::{self, Adoption, Birth, Cause, Event, Handle};
-use crate::protocol::{ProtocolError, Raw, Uid};
+use crate::protocol::{ProtocolError, Raw, Uid, raw, raw_null};
 use crate::record::Record;
 use crate::settings::{Lists, Timeouts};
 
@@ -135,7 +135,7 @@ impl Driver {
         self.engine = state.engine;
         self.tickets = state.tickets;
         self.unheard = state.reported.into();
-        self.board.history().restore(state.lives);
+        self.board.history().restore(&state.lives);
         for (uid, module) in state.modules {
             let timeouts = &module.born.timeouts;
             self.longest_ending = self.longest_ending.max(longest(timeouts) + GRACE);
@@ -203,7 +203,7 @@ impl Driver {
     }
 
     fn ticket(&mut self, waiting: Waiting) -> Ticket {
-        self.tickets += 1;
+        self.tickets = self.tickets.wrapping_add(1);
         let ticket = Ticket(self.tickets);
         self.waiting.insert(ticket, waiting);
         ticket
@@ -327,7 +327,7 @@ impl Driver {
             Event::Gone { uid, ending } => {
                 if let Some(module) = self.modules.remove(&uid) {
                     let life = self.board.history().push(&module, &ending);
-                    self.keeper.write(&Entry::Gone { uid, life });
+                    self.keeper.write(&Entry::Gone { uid, life: raw(&life).unwrap_or_else(|_| raw_null()) });
                 }
             }
         }

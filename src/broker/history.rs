@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::module::{Ending, Handle};
+use crate::protocol::Raw;
 use crate::scope::{Exceeded, Exit};
 
 /// How many endings are kept.
@@ -20,7 +21,8 @@ pub struct History {
 
 impl History {
     /// Begins with these, which a process before has kept.
-    pub(super) fn restore(&self, lives: VecDeque<Value>) {
+    pub(super) fn restore(&self, lives: &VecDeque<Raw>) {
+        let lives = lives.iter().filter_map(|life| serde_json::from_str(life.get()).ok()).collect();
         *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = lives;
     }
 
@@ -38,7 +40,7 @@ impl History {
             "text": ending.to_string(),
         });
         let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-        if lives.len() == KEPT {
+        while lives.len() >= KEPT {
             lives.pop_front();
         }
         lives.push_back(life.clone());

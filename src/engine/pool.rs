@@ -95,13 +95,15 @@ impl Pool {
 
     fn order(&mut self, ticket: Ticket, uid: Uid, order: Order, effects: &mut Vec<Effect>) {
         self.unanswered.insert(uid, (ticket, order));
-        *self.outstanding.entry(ticket).or_default() += 1;
+        let outstanding = self.outstanding.entry(ticket).or_default();
+        *outstanding = outstanding.saturating_add(1);
         effects.push(Effect::Order { uid, order });
     }
 
     fn answer(&mut self, ticket: Ticket, effects: &mut Vec<Effect>) {
         if let Some(outstanding) = self.outstanding.get_mut(&ticket) {
-            *outstanding -= 1;
+            // What was kept may say that there is none.
+            *outstanding = outstanding.saturating_sub(1);
             if *outstanding == 0 {
                 self.outstanding.remove(&ticket);
                 effects.push(Effect::Done { ticket });

@@ -43,7 +43,7 @@ pub use place::{Fallback, Place};
 pub(crate) use place::{below, is_missing};
 pub use problem::{Problem, SettingsError};
 pub use service::{App, Lists, ModuleType, Process, Service, Timeouts};
-pub use tokens::{Keeper, load_tokens};
+pub use tokens::{Keeper, load_tokens, parse_tokens};
 
 use gateway::{MESSAGE_BYTES, read_size};
 use json::{Json, Object};
