@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Collected, Full};
 use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN};
 use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version, body};
@@ -68,7 +69,7 @@ pub fn check(input: &[u8]) {
             let answer = world.gateway.handle(Request::from_parts(parts.clone(), body)).await;
             let (head, body) = answer.into_parts();
             // One that breaks off is a client's affair.
-            let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
             judge(&parts, head.status, &head.headers, &body);
             Ok::<_, Infallible>(Response::from_parts(head, Full::new(body)))
         });
@@ -137,7 +138,7 @@ fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 /// Name and port of whom the request is for, where it says so once and clearly.
 fn host(parts: &Parts) -> Option<(String, Option<u16>)> {
     let mut headers = values(&parts.headers, &HOST);
-    let said = headers.next().or(parts.uri.authority().map(|authority| authority.as_str()))?;
+    let said = headers.next().or(parts.uri.authority().map(Authority::as_str))?;
     if headers.next().is_some() { None } else { split(said) }
 }
 

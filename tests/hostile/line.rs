@@ -42,7 +42,7 @@ fn by_buffer(stream: &[u8], limit: usize, piece: usize, hands_over: bool) -> Vec
         buffer.space(piece.len()).extend_from_slice(piece);
         lines.extend(std::iter::from_fn(|| buffer.next_line()).map(|line| line.map(|line| line.to_vec()).map_err(|e| e.limit)));
         let (rest, skipping) = buffer.rest();
-        assert!(rest.len() <= limit && !(skipping && !rest.is_empty()), "{} bytes are kept", rest.len());
+        assert!(rest.len() <= limit && (rest.is_empty() || !skipping), "{} bytes are kept", rest.len());
         assert_eq!(buffer.is_partial(), !rest.is_empty() || skipping);
         if hands_over {
             buffer = LineBuffer::new(limit).resume(rest, skipping);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 use shmooze::access::{Guard, Level, Verdict, judge};
 use shmooze::protocol::{Command, Incoming, ProtocolError, Request, Response, Update, Verb, validate, write_request};
 
@@ -84,7 +85,7 @@ fn one_request(request: &Request<'_>) {
         let mut rewritten = String::new();
         let Ok(Incoming::One(Ok(again))) = Incoming::read(&line, &mut rewritten) else { panic!("{line:?}") };
         assert_eq!(again.cmd.as_deref(), Some(cmd));
-        assert_eq!(again.raw_args.map(|args| args.get()), request.raw_args.map(|args| args.get()));
+        assert_eq!(again.raw_args.map(RawValue::get), request.raw_args.map(RawValue::get));
         if let Some(verb) = Verb::from_name(cmd) {
             assert_eq!(verb.name(), cmd);
             match Command::parse(verb, request) {
