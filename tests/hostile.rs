@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use mutation::Mutations;
 
 /// How many inputs are made of each corpus, if time allows.
-const MADE: usize = 3000;
+const MADE: usize = 10_000;
 /// How long that may take, on however slow a machine: what is left is left to the fuzz targets.
 const PATIENCE: Duration = Duration::from_secs(3);
 
