@@ -7,7 +7,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::shown;
+use crate::protocol::shown;
 
 /// A host as a URL names it; names are the same in capitals and with a dot at their end.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use super::{Guard, Level, shown};
-use crate::protocol::{ProtocolError, Response, as_list, as_string, parse_object, replace_non_finite};
+use super::{Guard, Level};
+use crate::protocol::{ProtocolError, Response, as_list, as_string, parse_object, replace_non_finite, shown};
 
 /// What becomes of a body.
 #[derive(Debug)]

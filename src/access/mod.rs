@@ -23,12 +23,3 @@ pub use judge::{Part, Refusal, Verdict, judge};
 pub use level::Level;
 pub use origin::{Origin, Sender, SenderError, check_sender};
 pub use token::{Grant, Guard, Token, Tokens};
-
-/// Most characters shown of what a client sent.
-const MAX_SHOWN: usize = 60;
-
-/// `text`, which a client sent, as a sentence shows it: between quotation marks, on one line, and not all of it.
-fn shown(text: &str) -> String {
-    let is_long = text.chars().nth(MAX_SHOWN).is_some();
-    format!("{:?}", text.chars().take(MAX_SHOWN).chain(is_long.then_some('…')).collect::<String>())
-}

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::host::{Authority, Host};
-use super::shown;
+use crate::protocol::shown;
 
 /// Where a page comes from: `scheme://host[:port]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -194,7 +194,7 @@ impl Board {
         let list: Vec<Arc<[Item]>> = engine.list().chunks(CHUNK).enumerate().map(chunk).collect();
         let length = list.iter().map(|chunk| chunk.len()).sum();
         let background = engine.background().and_then(|entry| item(&entry, before.background.as_ref()));
-        let revision = before.revision + 1;
+        let revision = before.revision.wrapping_add(1);
         let snapshot = Arc::new(Snapshot { revision, list, length, background, plain: OnceLock::new() });
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         for gone in changed(&before.list, &snapshot.list) {

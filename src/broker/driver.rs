@@ -15,7 +15,7 @@ use crate::engine::{Effect, Engine, Entry as Listed, Input, Order, Place, Restar
 use crate::handover::{self, Again, Entry, Keeper, Legacy, Report};
 use crate::launcher::{Launcher, TypeName};
 use crate::module::{self, Adoption, Birth, Cause, Ending, Event, Handle};
-use crate::protocol::{ProtocolError, Raw, Uid};
+use crate::protocol::{ProtocolError, Raw, Uid, raw, raw_null};
 use crate::record::Record;
 use crate::settings::{Bounds, Lists, ModuleType, Timeouts};
 
@@ -146,7 +146,7 @@ impl Driver {
                 said(*uid, *report, ending.and_then(Cause::from_name).unwrap_or(Cause::StreamLost))
             })
             .collect();
-        self.board.history().restore(state.lives);
+        self.board.history().restore(&state.lives);
         for (uid, module) in state.modules {
             let timeouts = &module.born.timeouts;
             self.longest_ending = self.longest_ending.max(longest(timeouts) + GRACE);
@@ -243,7 +243,7 @@ impl Driver {
     }
 
     fn ticket(&mut self, waiting: Waiting) -> Ticket {
-        self.tickets += 1;
+        self.tickets = self.tickets.wrapping_add(1);
         let ticket = Ticket(self.tickets);
         self.waiting.insert(ticket, waiting);
         ticket
@@ -463,7 +463,7 @@ impl Driver {
         let outcome = self.outcome(&module, ending);
         let life = self.board.history().push(&module, ending, &outcome);
         let again = if let Outcome::Again(again) = &outcome { Some(again.clone()) } else { None };
-        self.keeper.write(&Entry::Gone { uid, life, again });
+        self.keeper.write(&Entry::Gone { uid, life: raw(&life).unwrap_or_else(|_| raw_null()), again });
         match outcome {
             Outcome::Again(again) => {
                 module.witness().restarting(again.due - again.since, again.restarts.count());

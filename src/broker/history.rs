@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::restart::Outcome;
 use crate::module::{Ending, Handle};
+use crate::protocol::Raw;
 use crate::scope::{Exceeded, Exit};
 
 /// How many endings are kept.
@@ -21,7 +22,8 @@ pub struct History {
 
 impl History {
     /// Begins with these, which a process before has kept.
-    pub(super) fn restore(&self, lives: VecDeque<Value>) {
+    pub(super) fn restore(&self, lives: &VecDeque<Raw>) {
+        let lives = lives.iter().filter_map(|life| serde_json::from_str(life.get()).ok()).collect();
         *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = lives;
     }
 
@@ -48,7 +50,7 @@ impl History {
             life["restarts"] = restarts.into();
         }
         let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-        if lives.len() == KEPT {
+        while lives.len() >= KEPT {
             lives.pop_front();
         }
         lives.push_back(life.clone());

@@ -148,7 +148,8 @@ impl Pool {
     fn order(&mut self, ticket: Option<Ticket>, uid: Uid, order: Order, effects: &mut Vec<Effect>) {
         self.unanswered.insert(uid, (ticket, order));
         if let Some(ticket) = ticket {
-            *self.outstanding.entry(ticket).or_default() += 1;
+            let outstanding = self.outstanding.entry(ticket).or_default();
+            *outstanding = outstanding.saturating_add(1);
         }
         effects.push(Effect::Order { uid, order });
     }
@@ -164,7 +165,8 @@ impl Pool {
         if let Some(ticket) = ticket
             && let Some(outstanding) = self.outstanding.get_mut(&ticket)
         {
-            *outstanding -= 1;
+            // What was kept may say that there is none.
+            *outstanding = outstanding.saturating_sub(1);
             if *outstanding == 0 {
                 self.outstanding.remove(&ticket);
                 effects.push(Effect::Done { ticket });

@@ -365,6 +365,24 @@ fn a_pool_module_removed_before_it_played() {
     assert_eq!(p.answer("remove", a, true), "done 2");
 }
 
+/// A pool that was kept may say of a request that it waits for no answer, or for more than can be counted.
+#[test]
+fn a_pool_counts_no_further_than_numbers_go() {
+    let uid = Uid::new();
+    for (outstanding, is_done) in [(0, true), (1, true), (u64::MAX, false)] {
+        let mut pool: Pool = serde_json::from_value(serde_json::json!({
+            "list": [{"uid": uid, "told": "Nothing"}], "starting": {}, "unanswered": {uid.to_string(): [1, "Play"]},
+            "outstanding": {"1": outstanding}, "draining": false,
+        }))
+        .unwrap();
+        let mut effects = Vec::new();
+        pool.step(Input::Answered { uid, order: Order::Play, obeyed: true }, &mut effects);
+        assert_eq!(effects.contains(&Effect::Done { ticket: Ticket(1) }), is_done, "{outstanding}");
+        pool.step(Input::Remove { ticket: Ticket(1), uids: vec![uid] }, &mut effects);
+        assert!(effects.contains(&Effect::Order { uid, order: Order::Remove }));
+    }
+}
+
 #[test]
 fn a_module_of_a_pool_that_is_down_keeps_its_place() {
     let mut p = Bench::pool();

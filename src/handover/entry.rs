@@ -4,8 +4,7 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::engine::{Input, Order, Restarts};
 use crate::protocol::{Raw, Uid};
@@ -45,7 +44,7 @@ pub(crate) enum Entry {
         /// Whose.
         uid: Uid,
         /// What `history` says of it.
-        life: Value,
+        life: Raw,
         /// When it is started again, where it is.
         again: Option<Again>,
     },
@@ -74,11 +73,17 @@ pub(crate) struct Born {
     /// What `init` is sent; `None` where it was null.
     pub(crate) args: Option<Raw>,
     /// How long its steps may take.
+    #[serde(deserialize_with = "bounded")]
     pub(crate) timeouts: Timeouts,
     /// When it was added, in ms since 1970.
     pub(crate) added: u64,
     /// How it was started again until now.
     pub(crate) restarts: Restarts,
+}
+
+/// No more than settings may say, for no clock goes as far as numbers do.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timeouts, D::Error> {
+    Timeouts::deserialize(deserializer).map(Timeouts::bounded)
 }
 
 /// Where a module runs.

@@ -140,6 +140,11 @@ pub(super) fn generation(file: &File) -> Result<u64, Unreadable> {
         io::ErrorKind::UnexpectedEof => Unreadable::Unfinished,
         _ => error.into(),
     })?;
+    generation_in(&header)
+}
+
+/// The generation of a log whose first line this is.
+fn generation_in(header: &[u8; HEADER]) -> Result<u64, Unreadable> {
     if header.iter().all(|byte| *byte == 0) {
         return Err(Unreadable::Unfinished);
     }
@@ -153,23 +158,38 @@ pub(super) fn generation(file: &File) -> Result<u64, Unreadable> {
         Some(version) if version == FORMAT.to_string() => {}
         version => return Err(Unreadable::Version(version.unwrap_or_default().to_owned())),
     }
-    words.next().and_then(|number| number.parse().ok()).ok_or(Unreadable::Damaged)
+    // There is another after it.
+    words.next().and_then(|number| number.parse().ok()).filter(|number| *number < u64::MAX).ok_or(Unreadable::Damaged)
 }
 
 /// The state after the entries in the first `length` bytes, where they begin, and where the last whole one ends.
 fn read(file: &File, length: u64) -> Result<(State, u64, u64), Unreadable> {
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX).saturating_sub(HEADER)];
     file.read_exact_at(&mut bytes, HEADER as u64)?;
-    let (first, mut rest) = whole_line(&bytes).ok_or(Unreadable::Damaged)?;
+    let (state, entries, rest) = sum(&bytes)?;
+    Ok((state, length - entries as u64, length - rest as u64))
+}
+
+/// The state that the log with these bytes amounts to.
+pub(super) fn read_bytes(log: &[u8]) -> Result<State, Unreadable> {
+    let (header, lines) = log.split_first_chunk().ok_or(Unreadable::Unfinished)?;
+    generation_in(header)?;
+    sum(lines).map(|(state, ..)| state)
+}
+
+/// The state after the entries in `bytes`, which come after the first line; how many bytes the entries and what follows them
+/// are, and how many of these follow the last whole one.
+fn sum(bytes: &[u8]) -> Result<(State, usize, usize), Unreadable> {
+    let (first, mut rest) = whole_line(bytes).ok_or(Unreadable::Damaged)?;
     let mut state: State = serde_json::from_slice(first).map_err(|_| Unreadable::Damaged)?;
-    let begin = length - rest.len() as u64;
+    let entries = rest.len();
     while let Some((line, after)) = whole_line(rest)
         && let Ok(entry) = serde_json::from_slice(line)
     {
         state.apply(entry);
         rest = after;
     }
-    Ok((state, begin, length - rest.len() as u64))
+    Ok((state, entries, rest.len()))
 }
 
 /// The JSON of the first line and what comes after it, where it is as it was written.

@@ -293,6 +293,16 @@ fn latest(logs: Vec<File>) -> Option<(Log, State)> {
     }
 }
 
+/// What a log amounts to: the state after its last whole entry, as the JSON that a log may begin with. It is for who wants to
+/// know why a broker went on as it did, and for tests with logs that no broker writes.
+///
+/// # Errors
+/// A phrase that says why the log cannot be read.
+pub fn sum_up(log: &[u8]) -> Result<String, String> {
+    let state = log::read_bytes(log).map_err(|error| error.to_string())?;
+    serde_json::to_string(&state).map_err(|error| error.to_string())
+}
+
 /// Now, in ms since 1970.
 pub(crate) fn now() -> u64 {
     milliseconds(SystemTime::now())

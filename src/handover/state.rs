@@ -3,11 +3,13 @@
 //! The engine of the state takes the same inputs in the same order as that of the driver did, so it knows the same, and
 //! orders the same: what a module was ordered and its task has not written yet is found here, and so is what a task
 //! has reported and the driver has not heard yet.
+//!
+//! **Invariant:** whatever an entry says that can be read, there is a state afterwards, and it can be read as well. No sum
+//! overflows, though no broker writes numbers that would make it.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::entry::{Again, Asked, Born, Change, Entry, Kept, Owed, Place, Read, Report, Rest};
 use crate::engine::{Effect, Engine, Input, Order, Told};
@@ -28,7 +30,7 @@ pub(crate) struct State {
     /// What the driver has not heard yet, oldest first.
     pub(crate) reported: VecDeque<(Uid, Report)>,
     /// How the last modules ended, newest last.
-    pub(crate) lives: VecDeque<Value>,
+    pub(crate) lives: VecDeque<Raw>,
     /// The last ticket.
     pub(crate) tickets: u64,
     /// How often the list was published.
@@ -97,7 +99,7 @@ pub(crate) struct Side {
 
 impl Side {
     fn read(&mut self, Read { bytes, rest }: Read) {
-        self.read += bytes;
+        self.read = self.read.saturating_add(bytes);
         self.step = bytes;
         self.skipping = rest == Rest::Skipped;
         match rest {
@@ -167,7 +169,7 @@ impl Module {
     }
 
     fn asked(&mut self, asked: Asked, mut line: String, written: u64) {
-        while let Some(end) = self.requests.front().map(|first| self.command.base + first.len() as u64)
+        while let Some(end) = self.requests.front().map(|first| self.command.base.saturating_add(first.len() as u64))
             && end <= written
         {
             self.command.base = end;
@@ -178,7 +180,7 @@ impl Module {
         {
             self.orders.remove(at);
         }
-        let start = self.command.base + self.requests.iter().map(|request| request.len() as u64).sum::<u64>();
+        let start = self.requests.iter().fold(self.command.base, |start, request| start.saturating_add(request.len() as u64));
         self.pending = Some(Pending { asked, start });
         line.push('\n');
         self.requests.push_back(line);
@@ -197,7 +199,7 @@ impl Module {
         }
         for (answer, count) in answers {
             match self.answers.back_mut().filter(|(last, _)| *last == answer) {
-                Some((_, more)) => *more += count,
+                Some((_, more)) => *more = more.saturating_add(count),
                 None => self.answers.push_back((answer, count)),
             }
         }
@@ -248,7 +250,7 @@ impl State {
                     self.waiting.insert(uid, Waiting { born: Born { restarts, ..born }, since, due });
                 }
                 self.reported.retain(|(of, _)| *of != uid);
-                if self.lives.len() == LIVES {
+                while self.lives.len() >= LIVES {
                     self.lives.pop_front();
                 }
                 self.lives.push_back(life);
@@ -279,7 +281,7 @@ impl State {
         }
         let mut effects = Vec::new();
         self.engine.step(input, &mut effects);
-        self.revision += u64::from(effects.contains(&Effect::Publish));
+        self.revision = self.revision.wrapping_add(u64::from(effects.contains(&Effect::Publish)));
         let draining = self.engine.is_draining();
         for effect in effects {
             match effect {

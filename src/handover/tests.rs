@@ -84,7 +84,7 @@ fn life(uid: Uid, ticket: u64) -> Vec<Entry> {
             vec![Change::Ending("removed".to_owned()), Change::Report(Report::Answered { order: Order::Remove, obeyed: true })],
         ),
         step(Input::Answered { uid, order: Order::Remove, obeyed: true }),
-        Entry::Gone { uid, life: json!({"uid": uid, "cause": "removed"}), again: None },
+        Entry::Gone { uid, life: value(&json!({"uid": uid, "cause": "removed"})), again: None },
     ]
 }
 
@@ -344,4 +344,57 @@ async fn without_room_a_module_is_not_kept() {
     assert_eq!(keeper.push(&file, &file).await, None);
     keeper.give_up(0);
     assert_eq!(keeper.push(&file, &file).await, Some(0));
+}
+
+/// No broker writes such numbers; whoever reads them has a state all the same, and goes on with that.
+#[test]
+fn numbers_without_bounds() {
+    let uid = Uid::new();
+    let read = |bytes| Change::Updated(Read { bytes, rest: Rest::None });
+    let owes = |count, written| Change::Owes { answers: vec![(Owed::Done, count)], written };
+    let asked = |written| Change::Asked { asked: Asked::Tell, line: "{}".to_owned(), written };
+    let mut state = sum([
+        born(uid, u64::MAX),
+        module(uid, vec![read(u64::MAX), read(5), owes(u64::MAX, 0), owes(7, 0), asked(u64::MAX)]),
+        step(Input::Drain { ticket: Ticket(u64::MAX) }),
+    ]);
+    state.revision = u64::MAX;
+    state.modules.get_mut(&uid).unwrap().command.base = u64::MAX - 1;
+    state.apply(module(uid, vec![asked(u64::MAX), owes(1, u64::MAX)]));
+    let of = &state.modules[&uid];
+    assert_eq!((of.update.read, of.update.step), (u64::MAX, 5));
+    assert_eq!((of.command.base, of.pending.map(|pending| pending.start)), (u64::MAX, Some(u64::MAX)));
+    assert!(of.answers[0].1 <= u64::MAX / Owed::Done.line_length() * Owed::Done.line_length());
+    assert_eq!(state.tickets, u64::MAX);
+    state.apply(step(Input::Started { uid, alive: true }));
+    assert_eq!(text(&serde_json::from_str(&text(&state)).unwrap()), text(&state));
+}
+
+#[test]
+fn a_log_of_the_last_generation_is_none() {
+    let (file, _) = log(u64::MAX, []);
+    assert!(matches!(open(&file), Err(Unreadable::Damaged)));
+    let (file, _) = log(u64::MAX - 1, []);
+    assert!(open(&file).is_ok());
+}
+
+#[test]
+fn no_time_is_longer_than_settings_may_say() {
+    let mut entry = born(Uid::new(), 1);
+    let Entry::Born { born, .. } = &mut entry else { panic!() };
+    born.timeouts.command = std::time::Duration::MAX;
+    let read = serde_json::from_str(&serde_json::to_string(&entry).unwrap()).unwrap();
+    let Entry::Born { born, .. } = read else { panic!() };
+    assert_eq!(born.timeouts, Timeouts { command: Timeouts::LONGEST, ..Timeouts::default() });
+}
+
+/// A summary holds what is told of an ending one step deeper than its entry, and is read all the same.
+#[test]
+fn how_deep_an_ending_goes_is_no_matter() {
+    let deep = crate::protocol::raw_text(format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)).into_bytes()).unwrap();
+    let (file, written) = log(3, [Entry::Gone { uid: Uid::new(), life: deep, again: None }]);
+    let (_, end, _) = written.to_rewrite().unwrap();
+    let to = tempfile::tempfile().unwrap();
+    rewrite(&file, end, 4, to.try_clone().unwrap()).unwrap().finish().unwrap();
+    assert_eq!(text(&open(&to).unwrap()), text(&open(&file).unwrap()));
 }

@@ -39,7 +39,7 @@ pub fn start() {
     let terminal = std::io::stderr().is_terminal();
     // The fields say what the words say.
     let words = format::debug_fn(|writer, field: &Field, value| match field.name() {
-        "message" => write!(writer, "{value:?}"),
+        "message" => write!(writer, "{}", plain(&format!("{value:?}"))),
         _ => Ok(()),
     });
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr).fmt_fields(words);
@@ -53,6 +53,21 @@ pub fn start() {
     }
 }
 
+/// `words` as lines of a log: whatever others have put into them, nothing in them is obeyed by a terminal, and no line that
+/// goes on with them looks like one that begins.
+fn plain(words: &str) -> String {
+    let mut out = String::with_capacity(words.len());
+    for character in words.chars() {
+        match character {
+            '\n' => out.push_str("\n  "),
+            '\t' => out.push('\t'),
+            _ if character.is_control() => out.extend(character.escape_unicode()),
+            _ => out.push(character),
+        }
+    }
+    out
+}
+
 /// Whether standard error is the stream that the service manager opened to the journal (`JOURNAL_STREAM`, `systemd.exec(5)`).
 fn is_journal() -> bool {
     let Some(named) = std::env::var("JOURNAL_STREAM").ok() else { return false };
@@ -63,4 +78,21 @@ fn is_journal() -> bool {
 pub(crate) fn stream_name(stream: BorrowedFd<'_>) -> std::io::Result<String> {
     let status = nix::sys::stat::fstat(stream)?;
     Ok(format!("{}:{}", status.st_dev, status.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_put_into_a_message_stays_in_it() {
+        for (words, expected) in [
+            ("module 1b9d6bcd: plays", "module 1b9d6bcd: plays"),
+            ("café\tau lait", "café\tau lait"),
+            ("unknown variant `x\nERROR all is lost`", "unknown variant `x\n  ERROR all is lost`"),
+            ("\u{1b}[2J\0\r\u{9b}31m", "\\u{1b}[2J\\u{0}\\u{d}\\u{9b}31m"),
+        ] {
+            assert_eq!(plain(words), expected);
+        }
+    }
 }

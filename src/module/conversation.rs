@@ -117,7 +117,7 @@ impl<'a> Conversation<'a> {
         self.update = self.update.resume(limit, &module.update)?;
         let written = self.update.written().saturating_sub(module.update.base);
         self.answers = Answers::resume(module.answers.iter().cloned(), written);
-        let mut requests: String = module.requests.iter().map(String::as_str).collect();
+        let mut requests: Vec<u8> = module.requests.iter().flat_map(|request| request.bytes()).collect();
         let written = self.command.written().saturating_sub(module.command.base);
         if let Some(handover::Pending { asked, start }) = module.pending {
             let asked = match asked {
@@ -139,7 +139,7 @@ impl<'a> Conversation<'a> {
             self.pending = asked.map(|asked| Pending { asked, line, deadline: Instant::now() + self.timeout });
         }
         let written = usize::try_from(written).unwrap_or(usize::MAX).min(requests.len());
-        self.unwritten.extend_from_slice(&requests.as_bytes()[written..]);
+        self.unwritten.extend_from_slice(&requests[written..]);
         self.orders.extend(&module.orders);
         self.begun = !module.requests.is_empty() || module.command.base > 0;
         self.next_order();

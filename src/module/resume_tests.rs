@@ -12,7 +12,7 @@ use super::adopt::{Adoption, adopt};
 use super::{Event, Handle};
 use crate::engine::{Engine, Input, Order, Place, Queue, Restarts, Ticket};
 use crate::handover::testing::Manager;
-use crate::handover::{self, Asked, Born, Change, Entry, Keeper, Kept, Owed, Read, Report, Rest, State};
+use crate::handover::{self, Asked, Born, Change, Entry, Keeper, Kept, Owed, Pending, Read, Report, Rest, State};
 use crate::launcher::Local;
 use crate::protocol::{Response, Uid, raw};
 use crate::record::Record;
@@ -230,6 +230,19 @@ async fn a_clients_command_is_neither_begun_by_another_process_nor_left_half_wri
         }
         module.is_idle().await;
     }
+}
+
+/// No broker writes that down, and one that reads it goes on.
+#[tokio::test]
+async fn a_command_that_begins_within_a_character_ends_nothing() {
+    let mut bench = Bench::new().await;
+    bench.ask(Asked::Tell, "{\"cmd\": \"do_\u{e9}\"}", 16);
+    let module = bench.state.modules.get_mut(&bench.uid).unwrap();
+    module.orders.clear();
+    module.pending = Some(Pending { asked: Asked::Tell, start: module.command.base + 13 });
+    let mut module = bench.go_on();
+    module.update("{\"cmd\": \"set_parameters\", \"args\": {\"parameters\": {}}}\n");
+    assert_eq!(module.answered().await, DONE);
 }
 
 #[tokio::test]

@@ -300,6 +300,14 @@ mod tests {
     }
 
     #[test]
+    fn an_argument_that_is_shown_stays_on_its_line() {
+        let shown = read(r#"{"cmd":"add","args":{"a\n\u0000\u001b[2J\"":1}}"#);
+        assert_eq!(shown, "add: unknown argument \"a\\n\\0\\u{1b}[2J\\\"\".");
+        let long = read(&format!(r#"{{"cmd":"add","args":{{"{}":1}}}}"#, "k".repeat(1 << 20)));
+        assert_eq!(long, format!("add: unknown argument \"{}…\".", "k".repeat(60)));
+    }
+
+    #[test]
     fn what_a_module_is_sent() {
         assert!(read(r#"{"cmd":"add","args":{"type":"x"}}"#).contains("args: Some(RawValue({}))"));
         assert!(read(r#"{"cmd":"add","args":{"type":"x","args":null}}"#).contains("args: None"));

@@ -1,5 +1,14 @@
 //! The sentences in which a service refuses (protocol.md section 2).
 
+/// Most characters shown of what a client sent.
+const MAX_SHOWN: usize = 60;
+
+/// `text`, which a client sent, as a sentence shows it: between quotation marks, on one line, and not all of it.
+pub(crate) fn shown(text: &str) -> String {
+    let is_long = text.chars().nth(MAX_SHOWN).is_some();
+    format!("{:?}", text.chars().take(MAX_SHOWN).chain(is_long.then_some('…')).collect::<String>())
+}
+
 /// Why a request was not carried out; its text is the `error` of the response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
@@ -56,7 +65,7 @@ pub enum ProtocolError {
         argument: &'static str,
     },
     /// An argument that the command does not take.
-    #[error("{command}: unknown argument \"{argument}\".")]
+    #[error("{command}: unknown argument {}.", shown(.argument))]
     UnknownArgument {
         /// The command that was called.
         command: &'static str,

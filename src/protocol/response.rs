@@ -99,8 +99,8 @@ fn is_true(value: &RawValue) -> bool {
         Some(b't') => true,
         Some(b'"') => text != "\"\"",
         Some(b'[' | b'{') => text[1..text.len() - 1].bytes().any(|byte| !byte.is_ascii_whitespace()),
-        // A number: zero has no digit but 0 before its exponent.
-        Some(_) => text.bytes().take_while(|byte| !matches!(byte, b'e' | b'E')).any(|byte| matches!(byte, b'1'..=b'9')),
+        // A number, which may be too small to be told from zero.
+        Some(_) => text.parse() != Ok(0.0),
     }
 }
 
@@ -139,10 +139,10 @@ mod tests {
 
     #[test]
     fn pythons_truth() {
-        for yes in ["1", "true", "\"false\"", "[0]", "{\"a\":1}", "0.1", "-3", "1e0"] {
+        for yes in ["1", "true", "\"false\"", "[0]", "{\"a\":1}", "0.1", "-3", "1e0", "1e999"] {
             assert_eq!(round(&format!("{{\"success\":{yes}}}")), r#"{"success": true}"#, "{yes}");
         }
-        for no in ["0", "false", "null", "\"\"", "[]", "{ }", "0.0", "-0e9"] {
+        for no in ["0", "false", "null", "\"\"", "[]", "{ }", "0.0", "-0e9", "1e-999"] {
             assert_eq!(round(&format!("{{\"success\":{no},\"error\":\"e\"}}")), r#"{"success": false, "error": "e"}"#, "{no}");
         }
     }

@@ -45,7 +45,7 @@ pub(crate) use place::{below, is_missing};
 pub use problem::{Problem, SettingsError};
 pub use restart::{Restart, RestartOn};
 pub use service::{App, Bounds, Lists, ModuleType, Process, Service, Timeouts};
-pub use tokens::{Keeper, load_tokens};
+pub use tokens::{Keeper, load_tokens, parse_tokens};
 
 use gateway::{MESSAGE_BYTES, read_size};
 use json::{Json, Object};

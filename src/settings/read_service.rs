@@ -15,7 +15,7 @@ use super::suggest::closest;
 use super::{App, Bounds, Detail, GATEWAY_PORT, Limit, LimitError, Lists, ModuleType, Process, Restart, Service, Timeouts};
 
 /// How long a time-out may be, in milliseconds: up to a day.
-pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=86_400_000;
+pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=Timeouts::LONGEST.as_millis() as u64;
 
 /// How many spare scopes there may be of one type.
 const SPARE_SCOPES: RangeInclusive<u64> = 0..=16;

@@ -119,6 +119,23 @@ pub struct Timeouts {
     pub terminate: Duration,
 }
 
+impl Timeouts {
+    /// The longest of them that settings may name.
+    pub const LONGEST: Duration = Duration::from_millis(86_400_000);
+
+    /// These, but none longer than [`Timeouts::LONGEST`].
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let bounded = |time: Duration| time.min(Self::LONGEST);
+        Self {
+            connect: bounded(self.connect),
+            command: bounded(self.command),
+            exit: bounded(self.exit),
+            terminate: bounded(self.terminate),
+        }
+    }
+}
+
 impl Default for Timeouts {
     /// Those of the original.
     fn default() -> Self {

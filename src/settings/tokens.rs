@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::unistd::geteuid;
+use serde_json::value::RawValue;
 
 use super::json::Json;
 use super::machine::reason;
@@ -18,7 +19,7 @@ use super::problem::{JsonPath, Problems};
 use super::read::{Fields, Node};
 use super::{GATEWAY_PORT, Settings, SettingsError, syntax};
 use crate::access::{Grant, Guard, Level, Token, Tokens};
-use crate::protocol::{Object, parse_object};
+use crate::protocol::{Object, as_list, parse_object};
 
 /// What the file may be called where it stands beside the settings.
 const BESIDE: &str = "tokens.json";
@@ -96,8 +97,11 @@ fn check_owner(metadata: &Metadata) -> Result<(), String> {
     }
 }
 
-/// Reads tokens from `text`, as if it stood in the file `path`.
-fn parse_tokens(text: &str, path: &Path, settings: &Settings) -> Result<Tokens, SettingsError> {
+/// Reads tokens from `text`, as if it stood in the file `path`, for the endpoints of `settings`. Touches no file.
+///
+/// # Errors
+/// As for [`load_tokens`].
+pub fn parse_tokens(text: &str, path: &Path, settings: &Settings) -> Result<Tokens, SettingsError> {
     let mut reader = TokenReader { problems: Problems::new(path), settings };
     let value: Json<'_> = match serde_json::from_str(text) {
         Ok(value) => value,
@@ -117,16 +121,21 @@ struct TokenReader<'a> {
 }
 
 impl TokenReader<'_> {
-    /// Of a key that is there twice the last would count, and the endpoints of the first be open.
+    /// Of a key that is there twice the last would count: the endpoints of the first would be open, and a token have another
+    /// level than who reads on from the top believes.
     fn check_repetitions(&mut self, text: &str) {
         let Ok(file) = serde_json::from_str::<Object<'_>>(text) else { return };
         let endpoints = file.get("endpoints").and_then(parse_object).unwrap_or_default();
-        for (object, at) in [(&file, JsonPath::root()), (&endpoints, JsonPath::root().key("endpoints"))] {
-            let mut keys: Vec<&str> = object.iter().map(|(key, _)| key).collect();
-            keys.sort_unstable();
-            if keys.windows(2).any(|pair| pair[0] == pair[1]) {
-                self.problems.add(&at, "has a key twice");
+        let at = JsonPath::root().key("endpoints");
+        for (object, at) in [(&file, &JsonPath::root()), (&endpoints, &at)] {
+            if repeats(object) {
+                self.problems.add(at, "has a key twice");
             }
+        }
+        for (name, _) in endpoints.iter().filter(|(_, guard)| repeats_within(guard)) {
+            let is_known = name == OTHERS || self.settings.ports.contains_key(name);
+            let at = if is_known { at.key(name) } else { at.clone() };
+            self.problems.add(&at, "has a key twice in it");
         }
     }
 
@@ -235,6 +244,21 @@ impl TokenReader<'_> {
         }
         node
     }
+}
+
+/// Whether a key of this object is there twice.
+fn repeats(object: &Object<'_>) -> bool {
+    let mut keys: Vec<&str> = object.iter().map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    keys.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// Whether a key of any object in `value` is there twice; of a file that was read, so that it is not too deep.
+fn repeats_within(value: &RawValue) -> bool {
+    if let Some(object) = parse_object(value) {
+        return repeats(&object) || object.iter().any(|(_, value)| repeats_within(value));
+    }
+    as_list(value).unwrap_or_default().into_iter().any(repeats_within)
 }
 
 fn level(value: &Json<'_>) -> Option<Level> {

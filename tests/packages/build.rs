@@ -21,7 +21,7 @@ const HERE: &str = "/opt/packages";
 const HERE_BEFORE: &str = "/opt/packages-before";
 
 /// What is not sources.
-const LEFT_OUT: [&str; 2] = [".git", "target"];
+const LEFT_OUT: [&str; 3] = [".git", "fuzz", "target"];
 
 /// What was built.
 pub struct Packages {

@@ -117,6 +117,11 @@ fn what_is_wrong_is_said_without_a_secret() {
             r#"{"endpoints": {"queue": {"tokens": []}, "pool": {"tokens": []}, "queue": {"tokens": []}}}"#.to_owned(),
             "t.json: endpoints has a key twice.",
         ),
+        (
+            queue(&format!(r#"{{"token": "{SECRET}", "level": "view", "level": "remove"}}"#)),
+            "t.json: endpoints.queue has a key twice in it.",
+        ),
+        (r#"{"endpoints": {"*": {"tokens": [], "tokens": []}}}"#.to_owned(), "t.json: endpoints[\"*\"] has a key twice in it."),
     ] {
         assert_eq!(parse(&text).unwrap_err(), sentence, "{text}");
     }
