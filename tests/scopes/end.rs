@@ -142,3 +142,23 @@ async fn with_the_unit_that_it_is_part_of() {
     assert!(world.systemctl(&["stop", &broker]).status.success());
     assert_eq!(module.gone(&world).await, ended(SIGTERM, Reached::Terminate));
 }
+
+/// What a shutdown does is what these say (tried on both releases): it stops the slice and so the scope, and waits for both.
+#[tokio::test]
+async fn at_shutdown_with_its_slice_which_waits_for_it() {
+    let Some(world) = World::new("shutdown").await else { return };
+    let mut module = world.launch(world.spec("exec sleep 1000")).await;
+    // A name with a backslash is quoted in a list.
+    let list = |unit: &str, property: &str| world.show(unit, property).replace("\\\\", "\\").replace('"', "");
+    let has = |unit: &str, property: &str, other: &str| list(unit, property).split(' ').any(|one| one == other);
+    let slice = world.show(&module.unit, "Slice");
+    for property in ["Requires", "After"] {
+        assert!(has(&module.unit, property, &slice), "{property}: {}, not {slice}", list(&module.unit, property));
+    }
+    for property in ["Conflicts", "Before"] {
+        assert!(has(&slice, property, "shutdown.target"), "{property} of {slice}");
+        assert!(!has(&module.unit, property, "shutdown.target"), "{property} of {}", module.unit);
+    }
+    world.stop(&module).await;
+    module.gone(&world).await;
+}

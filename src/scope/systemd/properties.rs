@@ -97,6 +97,9 @@ pub(super) fn of<'a>(
         (DESCRIPTION, description.into()),
         // One that had to be killed would stay behind as failed.
         ("CollectMode", "inactive-or-failed".into()),
+        // Stopped at shutdown, and waited for, with its slice: it requires that and comes after it, whatever is said here. The
+        // defaults would say so once more, and each scope would have the manager weigh and announce `shutdown.target` anew.
+        ("DefaultDependencies", false.into()),
         ("TimeoutStopUSec", Variant::U64(u64::try_from(kind.terminate.as_micros()).unwrap_or(u64::MAX))),
     ];
     if let Some(unit) = &kind.part_of {
@@ -194,6 +197,7 @@ mod tests {
             "Slice s \"shmooze-queue.slice\"".to_owned(),
             "Description s \"a module\"".to_owned(),
             "CollectMode s \"inactive-or-failed\"".to_owned(),
+            "DefaultDependencies b false".to_owned(),
             "TimeoutStopUSec t uint64 1500000".to_owned(),
         ];
         let takes = Takes::default();
@@ -210,7 +214,7 @@ mod tests {
     fn with_a_unit_that_it_ends_with() {
         let kind = Kind { part_of: Some("shmooze-queue.service".into()), ..kind() };
         let shown = shown(&kind, &Takes::default());
-        assert_eq!(shown[5..], ["PartOf as [\"shmooze-queue.service\"]", "Before as [\"shmooze-queue.service\"]"]);
+        assert_eq!(shown[6..], ["PartOf as [\"shmooze-queue.service\"]", "Before as [\"shmooze-queue.service\"]"]);
     }
 
     #[test]
@@ -231,12 +235,12 @@ mod tests {
             "RuntimeMaxUSec t uint64 2000000",
             "OOMPolicy s \"kill\"",
         ];
-        assert_eq!(shown(&kind, &takes)[5..], expected);
+        assert_eq!(shown(&kind, &takes)[6..], expected);
         let file = std::fs::File::open("/dev/null").unwrap();
         let sent = of(&kind, "a", "s", 7, file.as_fd(), &takes);
         assert!(takes.learn(&sent, "Cannot set property OOMPolicy, or unknown property."));
         expected.pop();
-        assert_eq!(shown(&kind, &takes)[5..], expected);
+        assert_eq!(shown(&kind, &takes)[6..], expected);
     }
 
     /// Each limit that can be changed is lifted where it is not given: none can be forgotten here.
