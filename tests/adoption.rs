@@ -11,9 +11,14 @@ pub mod host;
 
 mod adoption {
     pub use crate::host;
+    pub mod account;
+    #[allow(dead_code, reason = "what the soak needs of it")]
+    pub mod asking;
     pub mod events;
     pub mod kills;
+    #[allow(dead_code, reason = "what the soak needs of it")]
     pub mod load;
+    pub mod within;
 }
 
 /// The family, with a module type that counts aloud.
