@@ -1,7 +1,7 @@
 //! A long run of mixed load with faults at random moments, on a booted machine, and a table of what was seen.
 //!
 //! ```text
-//!   cargo test --test soak -- --minutes 60 [--suite bookworm] [--seed N]
+//!   cargo test --test soak -- --minutes 60 [--suite bookworm] [--seed N] [--calm]
 //!
 //!   this program ──boots──▶ container ──▶ this program again, inside ──▶ a row each minute, a verdict
 //!
@@ -61,6 +61,9 @@ struct Arguments {
     /// The Debian release, and with it that of systemd: bookworm (252) or trixie (257)
     #[arg(long, default_value = "trixie", value_parser = ["bookworm", "trixie"])]
     suite: String,
+    /// No faults: then whatever grows does so in one process
+    #[arg(long)]
+    calm: bool,
     /// Here and now, without a machine
     #[arg(long, hide = true)]
     inside: bool,
@@ -72,14 +75,16 @@ fn main() -> ExitCode {
     let seed = arguments.seed.unwrap_or(now.as_micros() as u64 | 1);
     let length = Duration::from_secs_f64(arguments.minutes * 60.0);
     if arguments.inside {
-        return soak::inside::run(length, seed);
+        return soak::inside::run(length, seed, arguments.calm);
     }
     let suite = if arguments.suite == "bookworm" { Suite::Bookworm } else { Suite::Trixie };
     let machine = Machine::boot_for(Kind::Container(suite), "soak");
     soak::install::install(&machine);
     machine.copy_program(std::env::current_exe().unwrap(), INSIDE);
     println!("systemd {}, {} minutes, --seed {seed}\n", machine.systemd_version(), arguments.minutes);
-    let words = [INSIDE, "--inside", "--minutes", &arguments.minutes.to_string(), "--seed", &seed.to_string()];
+    let (minutes, number) = (arguments.minutes.to_string(), seed.to_string());
+    let mut words = vec![INSIDE, "--inside", "--minutes", &minutes, "--seed", &number];
+    words.extend(arguments.calm.then_some("--calm"));
     let mut running = machine.command(&words).spawn();
     // Not until the command has ended: one that restarts bus and manager may never hear of that.
     let patience = Duration::from_secs(600);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,14 @@ pub struct Tally {
 }
 
 static TALLY: Mutex<Tally> = Mutex::new(Tally { requests: 0, done: BTreeMap::new(), errors: BTreeMap::new() });
+
+/// How many requests wait for their answer.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a request waits for its answer.
+pub fn is_under_way() -> bool {
+    UNDER_WAY.load(Ordering::Relaxed) > 0
+}
 
 /// A copy of what clients have seen so far.
 pub fn tally() -> Tally {
@@ -72,7 +81,9 @@ impl Service {
     /// One request on a connection of its own.
     pub fn ask(&self, cmd: &str, args: &Value) -> Result<Value, Trouble> {
         let request = json!({"cmd": cmd, "args": args});
+        UNDER_WAY.fetch_add(1, Ordering::Relaxed);
         let answer = if self.by_gateway { self.post(&request) } else { self.send(&request) };
+        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
         let answer = answer.and_then(|mut answer| match answer["success"].as_bool() {
             Some(true) => Ok(answer["result"].take()),
             _ => Err(Refused(answer["error"].as_str().map_or_else(|| answer.to_string(), str::to_owned))),

@@ -1,10 +1,10 @@
 //! What goes wrong on a machine, at random.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::asking::Random;
+use super::asking::{Random, is_under_way};
 use super::install::SETTINGS;
 use super::within::{pid_of, try_run, until};
 
@@ -17,9 +17,9 @@ pub fn strike(random: &mut Random) -> String {
             // Each of the sets that are not empty.
             let set = random.below(15) + 1;
             let victims: Vec<&str> = (0..4).filter(|bit| set & (1 << bit) != 0).map(|bit| SERVICES[bit]).collect();
-            kill(&victims)
+            kill(&victims, random)
         }
-        8 => kill(&SERVICES),
+        8 => kill(&SERVICES, random),
         9 | 10 => run(&["systemctl", "daemon-reload"]),
         11 => run(&["systemctl", "daemon-reexec"]),
         12 => run(&["systemctl", "restart", "dbus.service"]),
@@ -40,10 +40,19 @@ fn run(words: &[&str]) -> String {
     words.join(" ")
 }
 
-fn kill(services: &[&str]) -> String {
-    let pids: Vec<u32> = services.iter().map(|service| pid_of(service)).filter(|pid| *pid != 0).collect();
-    let words: Vec<String> = pids.iter().map(u32::to_string).collect();
-    try_run(&[&["kill", "-KILL"], words.iter().map(String::as_str).collect::<Vec<_>>().as_slice()].concat());
+/// Half of the time not before somebody waits for an answer.
+fn kill(services: &[&str], random: &mut Random) -> String {
+    let pids: Vec<u32> = services.iter().map(|service| pid_of(service)).collect();
+    if random.below(2) == 0 {
+        let give_up = Instant::now() + Duration::from_secs(5);
+        while !is_under_way() && Instant::now() < give_up {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+    // One that is being started anew already is left alone.
+    for pid in pids.iter().filter(|pid| **pid != 0) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid as i32), nix::sys::signal::Signal::SIGKILL);
+    }
     for (service, pid) in services.iter().zip(pids) {
         until(&format!("{service} is started anew"), || ![0, pid].contains(&pid_of(service)));
     }

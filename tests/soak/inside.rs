@@ -31,14 +31,14 @@ fn wrong(sentence: String) {
 }
 
 /// Runs for that long, and prints a row each minute and a verdict.
-pub fn run(length: Duration, seed: u64) -> ExitCode {
+pub fn run(length: Duration, seed: u64, calm: bool) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| wrong(panic.to_string().replace('\n', " "))));
     command(&["systemctl", "start", "shmooze.target", "shmooze-gateway.service"]);
     warm_up();
     let before = Idle::now();
     println!("before: {before}\n");
     let mut journal = Journal::default();
-    let left = storm_and_calm(length, seed, &mut journal);
+    let left = storm_and_calm(length, seed, calm, &mut journal);
     let _ = std::panic::catch_unwind(|| clear_up(&left));
     let after = Idle::now();
     println!("\nafter: {after}");
@@ -77,15 +77,14 @@ fn warm_up() {
     }
 }
 
-/// Two sixths of the time are stormy, one is calm, and so again.
-fn is_calm(elapsed: Duration, length: Duration) -> bool {
-    let sixth = (elapsed.as_secs_f64() * 6.0 / length.as_secs_f64()) as u32;
-    sixth % 3 == 2
-}
-
 /// The time of load; answers what modules are left.
-fn storm_and_calm(length: Duration, seed: u64, journal: &mut Journal) -> Vec<Left> {
+fn storm_and_calm(length: Duration, seed: u64, always_calm: bool, journal: &mut Journal) -> Vec<Left> {
     let (over, faults, begun) = (AtomicBool::new(false), Mutex::new(BTreeMap::new()), Instant::now());
+    // Two sixths of the time are stormy, one is calm, and so again.
+    let is_calm = |elapsed: Duration| {
+        let sixth = (elapsed.as_secs_f64() * 6.0 / length.as_secs_f64()).min(5.0) as u32;
+        always_calm || sixth % 3 == 2
+    };
     std::thread::scope(|scope| {
         let workers: Vec<_> = WORKERS
             .iter()
@@ -100,7 +99,7 @@ fn storm_and_calm(length: Duration, seed: u64, journal: &mut Journal) -> Vec<Lef
             let mut random = Random(seed ^ 0x9e37_79b9_7f4a_7c15);
             while !over.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(random.below(LONGEST_PEACE) as u64));
-                if !over.load(Ordering::Relaxed) && !is_calm(begun.elapsed(), length) {
+                if !over.load(Ordering::Relaxed) && !is_calm(begun.elapsed()) {
                     if let Ok(fault) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| strike(&mut random))) {
                         *faults.lock().unwrap().entry(fault).or_insert(0) += 1;
                     }
@@ -113,13 +112,14 @@ fn storm_and_calm(length: Duration, seed: u64, journal: &mut Journal) -> Vec<Lef
             std::thread::sleep(LOOK.min(length.saturating_sub(begun.elapsed())));
             let (elapsed, now) = (begun.elapsed(), gauges());
             all.push(now);
-            if is_calm(elapsed, length) && elapsed < length {
+            if is_calm(elapsed) {
                 calm.push(now);
-            } else if !calm.is_empty() {
+            }
+            if elapsed >= length || !is_calm(elapsed) {
                 grown_in_calm(&std::mem::take(&mut calm)).into_iter().for_each(wrong);
             }
             if elapsed >= length || elapsed.as_secs() / 60 >= table.minutes {
-                table.row(elapsed, if is_calm(elapsed.min(length), length) { "calm" } else { "storm" }, &now, journal);
+                table.row(elapsed, if is_calm(elapsed) { "calm" } else { "storm" }, &now, journal);
             }
             if elapsed >= length {
                 break;

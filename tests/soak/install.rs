@@ -25,10 +25,12 @@ pub fn install(machine: &Machine) {
         places.iter().for_each(|place| settings["services"][service][*place] = Value::Object(types.clone()));
     }
     machine.write(SETTINGS, settings.to_string());
-    // Faults come more often than a broker may crash before it is given up.
+    // Faults come more often than a broker may crash before it is given up. And what is freed goes back to the system at once
+    // (mallopt(3)): else the most that was ever used, with what lies between, would hide what is lost for ever.
     let unlimited = "[Unit]\nStartLimitIntervalSec=0\n";
+    let exact = "[Service]\nEnvironment=MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=16384 MALLOC_TRIM_THRESHOLD_=65536\n";
     for service in ["queue", "pool", "launcher", "gateway"] {
-        machine.write(&format!("/etc/systemd/system/shmooze-{service}.service.d/unlimited.conf"), unlimited);
+        machine.write(&format!("/etc/systemd/system/shmooze-{service}.service.d/soak.conf"), format!("{unlimited}{exact}"));
     }
     // What a restart of the bus brings down with it is not what is looked at here.
     machine.write("/etc/systemd/system/dbus.service.d/unlimited.conf", unlimited);
