@@ -15,6 +15,7 @@ mod adoption {
     #[allow(dead_code, reason = "what the soak needs of it")]
     pub mod asking;
     pub mod events;
+    pub mod full;
     pub mod kills;
     #[allow(dead_code, reason = "what the soak needs of it")]
     pub mod load;
@@ -48,13 +49,16 @@ fn install(machine: &Machine) {
 }
 
 fn main() -> ExitCode {
-    use adoption::{events, kills};
+    use adoption::{events, full, kills};
     Tests::new()
         .prepare(install)
         .each(Kind::CONTAINERS, "modules outlive the broker", events::goes_on)
         .each(Kind::CONTAINERS, "what is to end ends", events::ends)
         .each(Kind::CONTAINERS, "what happens meanwhile is known", events::away)
         .each(Kind::CONTAINERS, "in the manager of a user", events::of_a_user)
+        .each(Kind::CONTAINERS, "the journal stands still", full::journal_stands_still)
+        .each(Kind::CONTAINERS, "the journal has no room", full::journal_has_no_room)
+        .each(Kind::CONTAINERS, "the command log has no room", full::log_has_no_room)
         .inside(Kind::CONTAINERS, "a broker is killed again and again", kills::of_the_broker)
         .inside(Kind::CONTAINERS, "all are killed again and again", kills::of_all)
         .main()
