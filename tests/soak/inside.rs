@@ -1,6 +1,7 @@
 //! The run itself, in a booted machine.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +40,7 @@ pub fn run(length: Duration, seed: u64, calm: bool) -> ExitCode {
     println!("before: {before}\n");
     let mut journal = Journal::default();
     let left = storm_and_calm(length, seed, calm, &mut journal);
-    let _ = std::panic::catch_unwind(|| clear_up(&left));
+    let _ = catch_unwind(|| clear_up(&left));
     let after = Idle::now();
     println!("\nafter: {after}");
     grown(&before, &after).into_iter().for_each(wrong);
@@ -99,10 +100,11 @@ fn storm_and_calm(length: Duration, seed: u64, always_calm: bool, journal: &mut 
             let mut random = Random(seed ^ 0x9e37_79b9_7f4a_7c15);
             while !over.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(random.below(LONGEST_PEACE) as u64));
-                if !over.load(Ordering::Relaxed) && !is_calm(begun.elapsed()) {
-                    if let Ok(fault) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| strike(&mut random))) {
-                        *faults.lock().unwrap().entry(fault).or_insert(0) += 1;
-                    }
+                if over.load(Ordering::Relaxed) || is_calm(begun.elapsed()) {
+                    continue;
+                }
+                if let Ok(fault) = catch_unwind(AssertUnwindSafe(|| strike(&mut random))) {
+                    *faults.lock().unwrap().entry(fault).or_insert(0) += 1;
                 }
             }
         });
@@ -119,7 +121,9 @@ fn storm_and_calm(length: Duration, seed: u64, always_calm: bool, journal: &mut 
                 grown_in_calm(&std::mem::take(&mut calm)).into_iter().for_each(wrong);
             }
             if elapsed >= length || elapsed.as_secs() / 60 >= table.minutes {
-                table.row(elapsed, if is_calm(elapsed) { "calm" } else { "storm" }, &now, journal);
+                let weather = if is_calm(elapsed) { "calm" } else { "storm" };
+                // Whatever it may not see: the run is to come to its end.
+                let _ = catch_unwind(AssertUnwindSafe(|| table.row(elapsed, weather, &now, journal)));
             }
             if elapsed >= length {
                 break;
