@@ -5,7 +5,10 @@
 //! never stops by itself but for an answer that is wrong, or a stream that is closed before it was told `rm`, which it writes down
 //! as well.
 //!
-//! `do_note` takes a number into the account. `do_rest` ends the counting and answers how far it went.
+//! `do_note` takes a number into the account. `do_rest` ends the counting and answers how far it went, however often it is asked.
+//!
+//! For longer runs: `$COUNTS_PAUSE` is the time between some updates and the next in ms, `$COUNTS_KEEP` how many numbers are there at
+//! a time, each older one being withdrawn, and `$COUNTS_SIZE` makes each parameter a text of so many bytes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Error, ErrorKind, Write};
@@ -22,6 +25,45 @@ use serde_json::{Value, json};
 const AT_ONCE: u64 = 5;
 /// Between these, so that a test has room for something else.
 const PAUSE: Duration = Duration::from_micros(500);
+
+/// How it counts.
+struct Habits {
+    pause: Duration,
+    keep: Option<u64>,
+    size: Option<usize>,
+}
+
+impl Habits {
+    fn of_environment() -> std::io::Result<Self> {
+        let number = |variable: &str| match std::env::var(variable) {
+            Ok(text) => text.parse().map(Some).map_err(|error| Error::other(format!("{variable}: {error}"))),
+            Err(_) => Ok(None),
+        };
+        let size = number("COUNTS_SIZE")?.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+        Ok(Self { pause: number("COUNTS_PAUSE")?.map_or(PAUSE, Duration::from_millis), keep: number("COUNTS_KEEP")?, size })
+    }
+
+    /// The update with this number, and the answer that it deserves.
+    fn update(&self, number: u64) -> (String, String) {
+        const DONE: &str = r#"{"success": true}"#;
+        let value = self.size.map_or_else(|| json!(number), |size| json!("x".repeat(size)));
+        let unset = |name: String| (json!({"cmd": "unset_parameters", "args": {"parameters": [name]}}), DONE);
+        let mut both = vec![(json!({"cmd": "set_parameters", "args": {"parameters": {format!("n{number}"): value}}}), DONE)];
+        match number % 4 {
+            0 => both.push((json!({"cmd": "nonsense"}), r#"{"success": false, "error": "Bad command."}"#)),
+            1 => both.push(unset("nobody".to_owned())),
+            _ => {}
+        }
+        if let Some(old) = self.keep.and_then(|keep| number.checked_sub(keep)).filter(|old| *old > 0) {
+            both.push(unset(format!("n{old}")));
+        }
+        if let [(asked, answer)] = both.as_slice() {
+            return (asked.to_string(), (*answer).to_owned());
+        }
+        let (asked, answers): (Vec<Value>, Vec<&str>) = both.into_iter().unzip();
+        (Value::from(asked).to_string(), format!("[{}]", answers.join(", ")))
+    }
+}
 
 #[derive(Clone)]
 struct Account(Arc<Mutex<File>>);
@@ -50,6 +92,7 @@ fn main() -> std::io::Result<()> {
         stream.set_nodelay(true)?;
         Ok(stream)
     };
+    let habits = Habits::of_environment()?;
     let account = Account::open()?;
     account.enter(&format!("started {}", std::process::id()))?;
     let (commands, updates) = (connect(&command)?, connect(&update)?);
@@ -57,7 +100,7 @@ fn main() -> std::io::Result<()> {
     let (counted, count) = mpsc::channel();
     let counting = {
         let (account, rest, removed) = (account.clone(), Arc::clone(&rest), Arc::clone(&removed));
-        move || match count_aloud(updates, &rest) {
+        move || match count_aloud(updates, &habits, &rest) {
             Ok((counted_to, stream)) => {
                 let _ = counted.send(counted_to);
                 // Held open to the end.
@@ -73,6 +116,7 @@ fn main() -> std::io::Result<()> {
         }
     };
     let mut counting = Some(counting);
+    let mut rested = None;
     let mut answers = commands.try_clone()?;
     for line in BufReader::new(commands).lines() {
         let request: Value = serde_json::from_str(&line?)?;
@@ -85,7 +129,12 @@ fn main() -> std::io::Result<()> {
             }
             "do_rest" => {
                 rest.store(true, Ordering::Relaxed);
-                answer["result"] = json!(count.recv().map_err(Error::other)?);
+                let last = match rested {
+                    Some(last) => last,
+                    None => count.recv().map_err(Error::other)?,
+                };
+                rested = Some(last);
+                answer["result"] = json!(last);
             }
             _ => account.enter(name)?,
         }
@@ -109,31 +158,15 @@ fn is_end(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
 
-/// The update with this number, and the answer that it deserves.
-fn update(number: u64) -> (String, &'static str) {
-    const DONE: &str = r#"{"success": true}"#;
-    let set = json!({"cmd": "set_parameters", "args": {"parameters": {format!("n{number}"): number}}});
-    match number % 4 {
-        0 => {
-            (json!([set, {"cmd": "nonsense"}]).to_string(), r#"[{"success": true}, {"success": false, "error": "Bad command."}]"#)
-        }
-        1 => (
-            json!([set, {"cmd": "unset_parameters", "args": {"parameters": ["nobody"]}}]).to_string(),
-            r#"[{"success": true}, {"success": true}]"#,
-        ),
-        _ => (set.to_string(), DONE),
-    }
-}
-
 /// Until it may rest; answers how far it came, with the stream on which nothing is to be read any more.
-fn count_aloud(mut stream: TcpStream, rest: &AtomicBool) -> std::io::Result<(u64, TcpStream)> {
+fn count_aloud(mut stream: TcpStream, habits: &Habits, rest: &AtomicBool) -> std::io::Result<(u64, TcpStream)> {
     let mut answers = BufReader::new(stream.try_clone()?).lines();
     let mut number = 0;
     while !rest.load(Ordering::Relaxed) {
         let mut lines = String::new();
         let first = number + 1;
         for next in first..first + AT_ONCE {
-            lines.push_str(&update(next).0);
+            lines.push_str(&habits.update(next).0);
             lines.push('\n');
         }
         // In two pieces, so that lines come in halves, too.
@@ -142,13 +175,13 @@ fn count_aloud(mut stream: TcpStream, rest: &AtomicBool) -> std::io::Result<(u64
         stream.write_all(tail)?;
         for next in first..first + AT_ONCE {
             let answer = answers.next().ok_or_else(|| Error::new(ErrorKind::UnexpectedEof, "the stream was closed"))??;
-            let expected = update(next).1;
+            let expected = habits.update(next).1;
             if answer != expected {
                 return Err(Error::other(format!("update {next} was answered {answer}, not {expected}")));
             }
             number = next;
         }
-        thread::sleep(PAUSE);
+        thread::sleep(habits.pause);
     }
     stream.set_nonblocking(true)?;
     match answers.next() {

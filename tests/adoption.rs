@@ -11,9 +11,15 @@ pub mod host;
 
 mod adoption {
     pub use crate::host;
+    pub mod account;
+    #[allow(dead_code, reason = "what the soak needs of it")]
+    pub mod asking;
     pub mod events;
+    pub mod full;
     pub mod kills;
+    #[allow(dead_code, reason = "what the soak needs of it")]
     pub mod load;
+    pub mod within;
 }
 
 /// The family, with a module type that counts aloud.
@@ -46,7 +52,7 @@ fn install(machine: &Machine) {
 }
 
 fn main() -> ExitCode {
-    use adoption::{events, kills};
+    use adoption::{events, full, kills};
     Tests::new()
         .prepare(install)
         .each(Kind::CONTAINERS, "modules outlive the broker", events::goes_on)
@@ -54,6 +60,9 @@ fn main() -> ExitCode {
         .each(Kind::CONTAINERS, "what happens meanwhile is known", events::away)
         .each(Kind::CONTAINERS, "what waits to be started again waits on", events::waits)
         .each(Kind::CONTAINERS, "in the manager of a user", events::of_a_user)
+        .each(Kind::CONTAINERS, "the journal stands still", full::journal_stands_still)
+        .each(Kind::CONTAINERS, "the journal has no room", full::journal_has_no_room)
+        .each(Kind::CONTAINERS, "the command log has no room", full::log_has_no_room)
         .inside(Kind::CONTAINERS, "a broker is killed again and again", kills::of_the_broker)
         .inside(Kind::CONTAINERS, "all are killed again and again", kills::of_all)
         .main()

@@ -9,6 +9,7 @@
 //! (`units/shmooze.catalog`). What a module prints itself goes there too, under its own scope and identifier, without
 //! this program between (`scope/systemd/journal.rs`).
 
+mod native;
 mod witness;
 
 pub use witness::{EndFields, ProgramWitness, Witness};
@@ -16,8 +17,8 @@ pub use witness::{EndFields, ProgramWitness, Witness};
 use std::io::IsTerminal as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
+use native::Native;
 use tracing::field::Field;
-use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -29,11 +30,9 @@ pub fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     let registry = tracing_subscriber::registry().with(filter);
     if is_journal()
-        && let Ok(journal) = tracing_journald::layer()
+        && let Ok(journal) = Native::open()
     {
-        // Nothing of what is ordinary is worth a notice (syslog(3)).
-        let priorities = PriorityMappings { info: Priority::Informational, debug: Priority::Debug, ..PriorityMappings::new() };
-        registry.with(journal.with_field_prefix(None).with_priority_mappings(priorities)).init();
+        registry.with(journal).init();
         return;
     }
     let terminal = std::io::stderr().is_terminal();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shmooze_test_machine::Machine;
 
-use super::host::{add, ending, eventually, is_active, property, scopes, shmz};
+use super::host::{add, ending, eventually, exits_are_told, is_active, property, scopes, shmz};
 
 /// The queue's answer to `status`, but for what changes by itself.
 fn queue(machine: &Machine) -> Value {
@@ -60,7 +60,8 @@ fn survives(machine: &Machine, act: impl FnOnce(&str)) {
     let second = before["queue"][1]["uid"].as_str().unwrap();
     shmz(machine, &["rm", playing.as_str().unwrap()]);
     let launcher_died = property(machine, "shmooze-launcher", "MainPID") != launcher;
-    let exit = if launcher_died { Value::Null } else { json!({"status": 0}) };
+    let is_told = !launcher_died || exits_are_told(machine);
+    let exit = if is_told { json!({"status": 0}) } else { Value::Null };
     assert_eq!(ending(machine, "queue", playing.as_str().unwrap())["exit"], exit);
     assert_eq!(queue(machine)["playing"], second);
     rest(machine, "queue", second);

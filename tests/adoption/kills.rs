@@ -3,13 +3,15 @@
 //! `SHMOOZE_KILLS` says how often (15 by default; 100 are the promise of docs/reliability.md), `SHMOOZE_SEED` repeats the choices of a run.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use super::load::{Client, Random, insist, list};
+use super::account::Account;
+use super::asking::{QUEUE, Random, tally};
+use super::load::Client;
+use super::within::{pid_of, property, run, scopes, try_run, until};
 
 /// Where the host says how often, and by which seed.
 pub const PLAN: &str = "/etc/shmooze-test-kills";
@@ -41,12 +43,12 @@ fn prove(victims: impl Fn(&mut Random) -> Vec<&'static str>) {
     run(&["systemctl", "start", "shmooze.target", "shmooze-gateway.service"]);
     let over = AtomicBool::new(false);
     // One that lives through all of it.
-    let stays = insist("add", &json!({"type": "counts"}))["uid"].as_str().unwrap().to_owned();
+    let stays = QUEUE.insist("add", &json!({"type": "counts"}))["uid"].as_str().unwrap().to_owned();
     let client = std::thread::scope(|scope| {
         let working = scope.spawn(|| {
-            let (mut client, mut random) = (Client::new(stays), Random(seed));
+            let (mut client, mut random) = (Client::new(QUEUE, "counts"), Random(seed));
             while !over.load(Ordering::Relaxed) {
-                client.act(&mut random);
+                client.act(&mut random, &stays);
             }
             client
         });
@@ -55,7 +57,7 @@ fn prove(victims: impl Fn(&mut Random) -> Vec<&'static str>) {
             let victims = victims(&mut random);
             // Half of them at work, the others in the midst of adoption.
             if random.below(2) == 0 {
-                list();
+                QUEUE.list();
                 std::thread::sleep(Duration::from_micros(random.below(LONGEST_LIFE) as u64));
             } else {
                 std::thread::sleep(Duration::from_micros(random.below(LONGEST_LIFE / 8) as u64));
@@ -75,47 +77,42 @@ fn prove(victims: impl Fn(&mut Random) -> Vec<&'static str>) {
     });
     let mut client = client.unwrap_or_else(|_| panic!("with SHMOOZE_SEED={seed}"));
     client.look();
-    println!("add, rm, mv, tell acknowledged: {:?}; broken: {}; not launched: {}", client.done, client.broken, client.refused);
+    let seen = tally();
+    println!("acknowledged: {:?}; without an answer: {:?}", seen.done, seen.errors);
     account(&client);
     nothing_is_left(&client);
 }
 
 /// What the modules themselves have seen.
 fn account(client: &Client) {
-    let status = insist("status", &json!({}));
+    let status = QUEUE.insist("status", &json!({}));
     let mut counted = 0;
     for item in status["queue"].as_array().unwrap() {
         let uid = item["uid"].as_str().unwrap();
-        let last = insist("tell_module", &json!({"uid": uid, "cmd": "rest"})).as_u64().unwrap();
+        let last = QUEUE.insist("tell_module", &json!({"uid": uid, "cmd": "rest"})).as_u64().unwrap();
         counted += last;
         let names: Vec<String> = (1..=last).map(|number| format!("n{number}")).collect();
         for some in names.chunks(1000) {
-            let told = insist("ask_module", &json!({"uid": uid, "parameters": some}));
+            let told = QUEUE.insist("ask_module", &json!({"uid": uid, "parameters": some}));
             let missing: Vec<&String> = some.iter().filter(|name| told.get(name.as_str()).is_none()).collect();
             assert!(missing.is_empty(), "{uid} has announced {missing:?}, which nobody knows");
         }
-        assert_eq!(lines(uid)[0], format!("started {}", item["pid"]), "{uid} is another process");
+        assert_eq!(Account::of(uid).first(), format!("started {}", item["pid"]), "{uid} is another process");
     }
     println!("{counted} counts are there\n");
     let mut notes = BTreeMap::new();
-    for file in std::fs::read_dir("/tmp/counts").unwrap() {
-        let uid = file.unwrap().file_name().into_string().unwrap();
-        let lines = lines(&uid);
-        let is = |word: &str| lines.iter().filter(|line| line.split(' ').next() == Some(word)).count();
-        assert_eq!((is("wrong"), is("started")), (0, 1), "{uid}: {lines:?}");
-        assert!(is("init") <= 1 && is("rm") <= 1, "{uid}: {lines:?}");
-        let played: Vec<&String> = lines.iter().filter(|line| ["play", "suspend"].contains(&line.as_str())).collect();
-        assert!(played.windows(2).all(|pair| pair[0] != pair[1]), "{uid} was told something twice: {lines:?}");
-        let listed = client.order().iter().position(|other| *other == uid);
-        assert!(listed.is_none() || is("rm") == 0, "{uid} was told to end and is there: {lines:?}");
-        match listed {
-            Some(0) => assert_eq!(played.last().unwrap().as_str(), "play", "{uid}: {lines:?}"),
-            Some(_) => assert_ne!(played.last().map(|line| line.as_str()), Some("play"), "{uid}: {lines:?}"),
+    for account in Account::all() {
+        account.check();
+        let uid = account.uid();
+        match client.order().iter().position(|other| other == uid) {
+            Some(_) if account.is_removed() => panic!("{uid} was told to end and is there"),
+            Some(0) => assert_eq!(account.plays(), Some(true), "{uid} is on top"),
+            Some(_) => assert_ne!(account.plays(), Some(true), "{uid} is not on top"),
             None => {}
         }
-        for number in lines.iter().filter_map(|line| line.strip_prefix("note ")) {
-            let first = notes.insert(number.parse::<u64>().unwrap(), uid.clone());
-            assert_eq!(first, None, "note {number} came twice");
+        for (number, times) in account.notes() {
+            let first = notes.insert(number, uid.to_owned());
+            assert_eq!((first, times), (None, 1), "note {number} came twice");
         }
     }
     for (uid, number) in &client.noted {
@@ -131,57 +128,20 @@ fn nothing_is_left(client: &Client) {
     let kept = || property("shmooze-queue", "NFileDescriptorStore");
     let mut expected: Vec<String> = client.order().iter().map(|uid| format!("shmooze-queue-counts-{uid}.scope")).collect();
     expected.sort();
-    let scopes = || {
-        let listed = run(&["systemctl", "list-units", "--all", "--plain", "--no-legend", "shmooze-*.scope"]);
-        let mut names: Vec<String> = listed.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect();
-        names.sort();
-        names
-    };
     until("only those scopes are there that must be", || scopes() == expected);
     assert_eq!(try_run(&["pgrep", "-c", "-x", "counts"]), client.order().len().to_string());
     until("nothing else is kept", || kept() == (2 * client.order().len() + 1).to_string());
     // Each that was removed has ended once.
-    let lives = insist("history", &json!({}));
+    let lives = QUEUE.insist("history", &json!({}));
     let mut ended: BTreeMap<&str, usize> = BTreeMap::new();
     lives.as_array().unwrap().iter().for_each(|life| *ended.entry(life["uid"].as_str().unwrap()).or_default() += 1);
     assert!(ended.values().all(|count| *count == 1), "{lives}");
     for uid in client.removed() {
         assert!(ended.contains_key(uid.as_str()), "nobody knows how {uid} ended");
     }
-    insist("rm", &json!({"uids": client.order()}));
-    assert_eq!(list(), [""; 0]);
+    QUEUE.insist("rm", &json!({"uids": client.order()}));
+    assert_eq!(QUEUE.list(), []);
     until("no scope is left", || scopes().is_empty());
     until("no descriptor is left", || kept() == "1");
     assert_eq!(try_run(&["pgrep", "-a", "-u", "shmooze-module"]), "");
-}
-
-fn lines(uid: &str) -> Vec<String> {
-    std::fs::read_to_string(format!("/tmp/counts/{uid}")).unwrap().lines().map(str::to_owned).collect()
-}
-
-fn pid_of(unit: &str) -> u32 {
-    property(unit, "MainPID").parse().unwrap()
-}
-
-fn property(unit: &str, name: &str) -> String {
-    run(&["systemctl", "show", "--value", "-p", name, unit])
-}
-
-fn run(words: &[&str]) -> String {
-    let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-fn try_run(words: &[&str]) -> String {
-    let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-/// Waits for what no event tells.
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < give_up, "{what}: never");
-    }
 }

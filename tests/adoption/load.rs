@@ -1,186 +1,150 @@
-//! A client of the queue who keeps count of what was acknowledged, and never believes what was not.
+//! A client of a service who keeps count of what was acknowledged, and never believes what was not.
 
-use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::json;
+
+use super::asking::Trouble::{Broken, Refused};
+use super::asking::{Random, Service};
 
 /// Modules beyond this are removed.
 const MOST: usize = 6;
-/// How long one request may take in all, restarts included.
-const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Numbers that look random and are the same for the same seed (xorshift64*).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % bound
-    }
-}
-
-/// Why there is no good answer.
-#[derive(Debug)]
-pub enum Trouble {
-    /// The connection broke before the answer came: it was carried out, or will be, or not.
-    Broken,
-    /// A module could not be launched, since the launcher was killed meanwhile; there is none.
-    NotLaunched,
-}
-use Trouble::{Broken, NotLaunched};
-
-/// One request on a connection of its own.
-pub fn ask(cmd: &str, args: &Value) -> Result<Value, Trouble> {
-    // Somebody always listens: the service manager does while the broker does not.
-    let mut stream = TcpStream::connect(("127.0.0.1", 9420)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let line = format!("{}\n", json!({"cmd": cmd, "args": args}));
-    stream.write_all(line.as_bytes()).map_err(|_| Broken)?;
-    let mut answer = String::new();
-    match BufReader::new(stream).read_line(&mut answer) {
-        Ok(_) if answer.ends_with('\n') => {}
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("{cmd} {args} is not answered"),
-        _ => return Err(Broken),
-    }
-    let answer: Value = serde_json::from_str(&answer).unwrap();
-    if cmd == "add" && answer["error"].as_str().is_some_and(|error| error.contains("the launcher at")) {
-        return Err(NotLaunched);
-    }
-    assert_eq!(answer["success"], true, "{cmd} {args}: {answer}");
-    Ok(answer.get("result").cloned().unwrap_or_default())
-}
-
-/// What may be asked twice is asked until it is answered.
-pub fn insist(cmd: &str, args: &Value) -> Value {
-    let give_up = Instant::now() + PATIENCE;
-    loop {
-        match ask(cmd, args) {
-            Ok(answer) => return answer,
-            Err(_) => assert!(Instant::now() < give_up, "{cmd} {args}: never answered"),
-        }
-    }
-}
-
-/// The uids of the queue, in order.
-pub fn list() -> Vec<String> {
-    let list = insist("queue", &json!({}));
-    list.as_array().unwrap().iter().map(|item| item["uid"].as_str().unwrap().to_owned()).collect()
-}
-
-/// What the client knows.
-#[derive(Default)]
+/// What the client knows. Others may have modules of other types in the same service; only this client touches those of its own.
 pub struct Client {
-    /// Never removed.
-    stays: String,
-    /// The queue as it must be, but for those who were not acknowledged.
+    pub service: Service,
+    /// All types that this client adds begin so.
+    types: String,
+    /// The modules as they must be, in their order, but for those who were not acknowledged.
     order: Vec<String>,
     /// Removed, and acknowledged.
     removed: BTreeSet<String>,
-    /// Asked to be removed, without an answer.
-    may_be_removed: BTreeSet<String>,
+    /// Asked to be removed without an answer, or of a type that may end at any time.
+    may_be_gone: BTreeSet<String>,
     /// How many were asked to be added without an answer.
     may_be_added: usize,
     /// Notes that a module acknowledged, and those of which nobody knows.
     pub noted: Vec<(String, u64)>,
     pub may_be_noted: Vec<(String, u64)>,
-    pub done: [usize; 4],
-    pub broken: usize,
-    pub refused: usize,
     numbers: u64,
+    /// Of each module that this client has met.
+    kinds: BTreeMap<String, String>,
 }
 
 impl Client {
-    /// One who knows of one module, which is never removed.
-    pub fn new(stays: String) -> Self {
-        Self { order: vec![stays.clone()], stays, ..Self::default() }
+    /// One to whom all modules belong whose types begin so.
+    pub fn new(service: Service, types: &str) -> Self {
+        let mut client = Self {
+            service,
+            types: types.to_owned(),
+            order: Vec::new(),
+            removed: BTreeSet::new(),
+            may_be_gone: BTreeSet::new(),
+            may_be_added: 0,
+            noted: Vec::new(),
+            may_be_noted: Vec::new(),
+            numbers: 0,
+            kinds: BTreeMap::new(),
+        };
+        client.order = client.list();
+        client
     }
 
-    /// Does one thing, and looks whether all is as it was said to be.
-    pub fn act(&mut self, random: &mut Random) {
+    /// Does one thing with modules that count, and looks whether all is as it was said to be. The first is never removed.
+    pub fn act(&mut self, random: &mut Random, stays: &str) {
         let one = (!self.order.is_empty()).then(|| self.order[random.below(self.order.len())].clone());
         let what = random.below(4);
         match (what, one) {
-            (0, _) | (_, None) => self.add(),
-            (1, Some(uid)) if uid != self.stays && (self.order.len() >= MOST || random.below(2) == 0) => self.remove(uid),
-            (1 | 2, Some(uid)) => self.raise(uid),
-            (_, Some(uid)) => self.note(uid),
+            (0, _) | (_, None) if self.order.len() <= MOST => drop(self.add("counts")),
+            (1, Some(uid)) if uid != stays && (self.order.len() >= MOST || random.below(2) == 0) => self.remove(&uid),
+            (1 | 2, Some(uid)) => self.raise(&uid),
+            (3, Some(uid)) => self.note(&uid),
+            _ => {}
         }
         self.look();
     }
 
-    fn add(&mut self) {
-        if self.order.len() > MOST {
-            return;
-        }
-        match ask("add", &json!({"type": "counts"})) {
+    /// Adds one of that type, and answers its uid where that was acknowledged.
+    pub fn add(&mut self, kind: &str) -> Option<String> {
+        match self.service.ask("add", &json!({"type": kind})) {
             Ok(added) => {
-                self.done[0] += 1;
                 let uid = added["uid"].as_str().unwrap().to_owned();
+                self.kinds.insert(uid.clone(), kind.to_owned());
+                if ends_by_itself(kind) {
+                    self.may_be_gone.insert(uid.clone());
+                }
                 // Those before it, of whom nobody knew, may have come before it.
-                self.meet(&list(), &uid);
-                self.order.push(uid);
+                let list = self.list();
+                self.meet(&list, &uid);
+                self.order.push(uid.clone());
+                Some(uid)
             }
-            Err(NotLaunched) => self.refused += 1,
-            Err(Broken) => {
+            // It could not be launched, since the launcher was killed meanwhile; there is none.
+            Err(Refused(sentence)) if sentence.contains("the launcher at") => None,
+            Err(Refused(sentence)) => panic!("add of {kind}: {sentence}"),
+            Err(Broken(_)) => {
                 self.may_be_added += 1;
                 self.settle();
+                None
             }
         }
     }
 
-    fn remove(&mut self, uid: String) {
-        match ask("rm", &json!({"uids": [uid]})) {
+    pub fn remove(&mut self, uid: &str) {
+        match self.service.ask("rm", &json!({"uids": [uid]})) {
             Ok(_) => {
-                self.done[1] += 1;
                 self.order.retain(|other| *other != uid);
-                self.removed.insert(uid);
+                self.removed.insert(uid.to_owned());
             }
-            Err(_) => {
-                self.may_be_removed.insert(uid);
+            Err(Refused(sentence)) => panic!("rm of {uid}: {sentence}"),
+            Err(Broken(_)) => {
+                self.may_be_gone.insert(uid.to_owned());
                 self.settle();
             }
         }
     }
 
-    fn raise(&mut self, uid: String) {
-        match ask("mv", &json!({"uids": [uid]})) {
+    /// Moves it to the top of the queue.
+    pub fn raise(&mut self, uid: &str) {
+        match self.service.ask("mv", &json!({"uids": [uid]})) {
             Ok(_) => {
-                self.done[2] += 1;
                 self.order.retain(|other| *other != uid);
-                self.order.insert(0, uid);
+                self.order.insert(0, uid.to_owned());
             }
-            Err(_) => {
+            Err(Refused(sentence)) => panic!("mv of {uid}: {sentence}"),
+            Err(Broken(_)) => {
                 self.settle();
-                self.order = list().into_iter().filter(|uid| self.order.contains(uid)).collect();
+                let list = self.list();
+                let missing: Vec<String> = self.order.iter().filter(|uid| !list.contains(uid)).cloned().collect();
+                // What is missing is looked into by the next look.
+                self.order = list.into_iter().filter(|uid| self.order.contains(uid)).chain(missing).collect();
             }
         }
     }
 
-    fn note(&mut self, uid: String) {
+    /// Tells it the next number.
+    pub fn note(&mut self, uid: &str) {
         self.numbers += 1;
         let number = self.numbers;
-        match ask("tell_module", &json!({"uid": uid, "cmd": "note", "args": {"number": number}})) {
+        match self.service.ask("tell_module", &json!({"uid": uid, "cmd": "note", "args": {"number": number}})) {
             Ok(answer) => {
-                self.done[3] += 1;
                 assert_eq!(answer, json!(number));
-                self.noted.push((uid, number));
+                self.noted.push((uid.to_owned(), number));
             }
-            Err(_) => {
-                self.may_be_noted.push((uid, number));
+            Err(Refused(sentence)) => {
+                assert!(self.may_be_gone.contains(uid), "{uid} was told a number: {sentence}");
+                self.may_be_noted.push((uid.to_owned(), number));
+            }
+            Err(Broken(_)) => {
+                self.may_be_noted.push((uid.to_owned(), number));
                 self.settle();
             }
         }
     }
 
     /// Changes wait for each other: when this one is done, so is what was asked before.
-    fn settle(&mut self) {
-        self.broken += 1;
-        insist("mv", &json!({"uids": []}));
+    fn settle(&self) {
+        self.service.insist("rm", &json!({"uids": []}));
     }
 
     /// Those who are there and were not acknowledged are as many as may be.
@@ -195,20 +159,34 @@ impl Client {
         }
     }
 
-    /// The queue is what it must be.
+    /// The list is what it must be.
     pub fn look(&mut self) {
-        let list = list();
+        let list = self.list();
         self.meet(&list, "");
         let gone: Vec<String> = self.order.iter().filter(|uid| !list.contains(uid)).cloned().collect();
         for uid in gone {
-            assert!(self.may_be_removed.contains(&uid), "{uid} was added and is not there: {list:?}");
+            assert!(self.may_be_gone.contains(&uid), "{uid} was added and is not there: {list:?}");
             self.order.retain(|other| *other != uid);
             self.removed.insert(uid);
         }
         assert_eq!(list, self.order, "the order is another");
     }
 
-    /// All that were ever removed.
+    /// The uids of this client's modules as the service has them, in order.
+    fn list(&mut self) -> Vec<String> {
+        let list = self.service.list().into_iter().filter(|(_, kind)| kind.starts_with(&self.types));
+        let mut uids = Vec::new();
+        for (uid, kind) in list {
+            if ends_by_itself(&kind) {
+                self.may_be_gone.insert(uid.clone());
+            }
+            self.kinds.insert(uid.clone(), kind);
+            uids.push(uid.clone());
+        }
+        uids
+    }
+
+    /// All that were ever removed, or have ended.
     pub fn removed(&self) -> &BTreeSet<String> {
         &self.removed
     }
@@ -217,4 +195,18 @@ impl Client {
     pub fn order(&self) -> &[String] {
         &self.order
     }
+
+    /// Whether it may end, or has ended, without this client's doing.
+    pub fn may_be_gone(&self, uid: &str) -> bool {
+        self.may_be_gone.contains(uid)
+    }
+
+    /// The type of a module of this client.
+    pub fn kind(&self, uid: &str) -> &str {
+        &self.kinds[uid]
+    }
+}
+
+fn ends_by_itself(kind: &str) -> bool {
+    kind.contains("crashes")
 }

@@ -102,6 +102,13 @@ pub fn ending(machine: &Machine, service: &str, uid: &str) -> Value {
     found
 }
 
+/// Whether a launcher learns how modules ended that an earlier one launched: the kernel tells since Linux 6.15.
+pub fn exits_are_told(machine: &Machine) -> bool {
+    let release = machine.run(&["uname", "-r"]).success().text();
+    let numbers: Vec<u32> = release.split(['.', '-']).map_while(|number| number.parse().ok()).take(2).collect();
+    numbers >= vec![6, 15]
+}
+
 /// Whether the unit is active.
 pub fn is_active(machine: &Machine, unit: &str) -> bool {
     machine.run(&["systemctl", "is-active", unit]).text() == "active"

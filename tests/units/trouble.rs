@@ -3,7 +3,7 @@
 use serde_json::json;
 use shmooze_test_machine::Machine;
 
-use super::host::{add, ending, eventually, is_active, property, scopes, shmz};
+use super::host::{add, ending, eventually, exits_are_told, is_active, property, scopes, shmz};
 
 const REAPER: &str = "shmooze-reap@shmooze-queue.service";
 
@@ -48,7 +48,8 @@ pub fn launcher(machine: &Machine) {
     let third = add(machine, "queue", "tiny");
     shmz(machine, &["rm", &other]);
     let life = ending(machine, "queue", &other);
-    assert_eq!((&life["reached"], &life["exit"]), (&json!("kill"), &json!(null)), "{life}");
+    let exit = if exits_are_told(machine) { json!({"signal": 9}) } else { json!(null) };
+    assert_eq!((&life["reached"], &life["exit"]), (&json!("kill"), &exit), "{life}");
     machine.run(&["systemctl", "restart", "shmooze-launcher"]).success();
     shmz(machine, &["rm", &one]);
     assert_eq!(ending(machine, "queue", &one)["reached"], "exit");

@@ -56,8 +56,9 @@ async fn adopt_unit(house: &Arc<House>, unit: String) -> Result<Option<Listed>, 
     let main = cgroup.as_ref().and_then(main_process);
     let pid = main.as_ref().map_or(0, |(pid, _)| *pid);
     let _launched = place.launched(pid, cgroup.as_ref().map(|cgroup| cgroup.directory().to_owned()));
+    let is_main = cgroup.as_ref().and_then(Cgroup::marked_main) == Some(pid);
     let keeper = Keeper::new(Arc::clone(house), place, ear, cgroup, terminate, &[]);
-    tokio::spawn(keeper.keep(main.map_or(Main::Ended, |(_, pid_fd)| Main::Adopted(pid_fd))));
+    tokio::spawn(keeper.keep(main.map_or(Main::Ended, |(_, pid_fd)| Main::Adopted { pid_fd, is_main })));
     Ok(Some(Listed { uid, service, pid }))
 }
 

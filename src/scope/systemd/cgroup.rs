@@ -19,6 +19,8 @@ const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 /// The extended attribute that says which module lives in a group whose name does not; as systemd's own `user.delegate`
 /// (Linux 5.7). Only whoever may make groups there can set it.
 const MARK: &str = "user.shmooze.module";
+/// Which process is its main one.
+const MAIN: &str = "user.shmooze.main";
 /// What it says while no module does.
 const NOBODY: &str = "-";
 /// How often one is looked at that is about to be frozen or thawed. The manager answers much sooner.
@@ -78,8 +80,22 @@ impl Cgroup {
 
     /// Which module was noted on it.
     pub(super) fn marked(&self) -> Option<Uid> {
+        self.note(MARK)
+    }
+
+    /// Notes on it which process is the main one, so that a later launcher takes no descendant for it.
+    pub(super) fn mark_main(&self, pid: u32) -> io::Result<()> {
+        Ok(rustix::fs::setxattr(&self.directory, MAIN, pid.to_string().as_bytes(), XattrFlags::empty())?)
+    }
+
+    /// Which main process was noted on it.
+    pub(super) fn marked_main(&self) -> Option<u32> {
+        self.note(MAIN)
+    }
+
+    fn note<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         let mut value = [0; 64];
-        let length = rustix::fs::getxattr(&self.directory, MARK, value.as_mut_slice()).ok()?;
+        let length = rustix::fs::getxattr(&self.directory, name, value.as_mut_slice()).ok()?;
         std::str::from_utf8(value.get(..length)?).ok()?.parse().ok()
     }
 
@@ -235,7 +251,9 @@ mod tests {
         assert_eq!(cgroup.marked(), None);
         let uid = Uid::new();
         cgroup.mark(Some(uid)).unwrap();
-        assert_eq!(cgroup.marked(), Some(uid));
+        assert_eq!((cgroup.marked(), cgroup.marked_main()), (Some(uid), None));
+        cgroup.mark_main(7).unwrap();
+        assert_eq!((cgroup.marked(), cgroup.marked_main()), (Some(uid), Some(7)));
         drop(directory);
         assert!(cgroup.mark(None).is_err());
     }

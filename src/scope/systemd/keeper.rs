@@ -6,6 +6,7 @@
 //! The control group says whether processes live and the manager whether the unit does; both must be gone. SIGTERM and
 //! SIGKILL are the manager's business (`StopUnit`), and this house's own where the manager has lost sight of a process.
 
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::super::{End, Exceeded, Exit, Reached};
 use super::House;
 use super::cgroup::{Cgroup, until_frozen};
 use super::connection::{Repeat, Trouble};
+use super::exit;
 use super::jobs::{Ear, News};
 use super::manager::ManagerProxy;
 use super::register::Place;
@@ -47,8 +49,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(super) enum Main {
     /// A child of this process.
     Child(Child),
-    /// The child of an earlier one; nobody can see how it ends.
-    Adopted(AsyncFd<std::os::fd::OwnedFd>),
+    /// The child of an earlier one.
+    Adopted {
+        /// Of the oldest process that lived.
+        pid_fd: AsyncFd<std::os::fd::OwnedFd>,
+        /// Whether that is what was launched, and no descendant that outlived it: then its end is the module's.
+        is_main: bool,
+    },
     /// It has ended already.
     Ended,
 }
@@ -58,10 +65,10 @@ impl Main {
     async fn ended(&mut self) -> Exit {
         match self {
             Self::Child(child) => child.wait().await.map_or(Exit::Unknown, Exit::from),
-            Self::Adopted(pid_fd) => {
+            Self::Adopted { pid_fd, is_main } => {
                 // Readable once it is a zombie, whoever its parent is.
                 let _ = pid_fd.readable().await;
-                Exit::Unknown
+                if *is_main { exit::of(pid_fd.as_fd()).await } else { Exit::Unknown }
             }
             Self::Ended => Exit::Unknown,
         }
@@ -83,7 +90,7 @@ impl Main {
                     let _ = kill_process(pid, signal);
                 }
             }
-            Self::Adopted(pid_fd) => {
+            Self::Adopted { pid_fd, .. } => {
                 let _ = pidfd_send_signal(pid_fd, signal);
             }
             Self::Ended => {}

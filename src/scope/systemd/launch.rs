@@ -103,6 +103,8 @@ pub(super) async fn go_on(house: Arc<House>, kind: Kind, ready: Ready, ear: Ear,
     let Order { spec, place, answer, in_hand } = order;
     let Ready { held, cgroup, .. } = ready;
     let launched = released.map(|()| place.launched(held.pid, Some(cgroup.directory().to_owned())));
+    // Where it cannot be noted, a later launcher does not know how it ended.
+    let _ = cgroup.mark_main(held.pid);
     let failed = launched.is_err();
     if answer.send(launched).is_err() || failed {
         // What was made is of no use, or nobody else would end it: whoever wanted it is gone.

@@ -19,6 +19,7 @@
 mod adopt;
 mod cgroup;
 mod connection;
+mod exit;
 mod job;
 mod jobs;
 mod journal;
