@@ -371,7 +371,7 @@ fn a_pool_counts_no_further_than_numbers_go() {
     let uid = Uid::new();
     for (outstanding, is_done) in [(0, true), (1, true), (u64::MAX, false)] {
         let mut pool: Pool = serde_json::from_value(serde_json::json!({
-            "list": [{"uid": uid, "told": "Nothing", "down": false}], "starting": {}, "unanswered": {uid.to_string(): [1, "Play"]},
+            "list": [{"uid": uid, "told": "Nothing", "down": false}], "starting": {}, "restarting": [], "unanswered": {uid.to_string(): [1, "Play"]},
             "outstanding": {"1": outstanding}, "draining": false,
         }))
         .unwrap();
