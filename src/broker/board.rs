@@ -1,12 +1,17 @@
 //! What a broker publishes: the list as it stands, for everybody who only reads.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use super::{History, into_raw};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::changes::{Changes, Since};
+use super::{History, Kind, events, into_raw};
 use crate::engine::{Engine, Entry, Told};
-use crate::module::Handle;
+use crate::module::{Cause, Handle};
 use crate::protocol::{Response, Uid, Wanted, write_string};
 
 /// One module of a snapshot.
@@ -46,7 +51,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Grows by one with each change.
+    /// Grows with each change.
     #[must_use]
     pub const fn revision(&self) -> u64 {
         self.revision
@@ -62,6 +67,12 @@ impl Snapshot {
     #[must_use]
     pub const fn background(&self) -> Option<&Item> {
         self.background.as_ref()
+    }
+
+    /// What plays of a queue.
+    pub(super) fn playing(&self, kind: Kind) -> Option<Uid> {
+        let mut all = self.list.iter().chain(&self.background).filter(|_| kind == Kind::Queue);
+        all.find(|item| item.told == Told::Play).map(|item| item.module.uid())
     }
 
     /// The response to whoever asks for the list without parameters, as JSON text.
@@ -87,7 +98,56 @@ impl Snapshot {
 #[derive(Debug, Default)]
 pub struct Board {
     inner: RwLock<Inner>,
+    /// Locked before `inner`: who holds it sees a list and its revision that belong together.
+    changes: Mutex<Changes>,
+    /// Wakes those who wait for a change.
+    changed: watch::Sender<()>,
     history: History,
+}
+
+/// What there is for one who watches.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The list at this revision.
+    State(u64, Arc<Snapshot>),
+    /// Changes, and the revision of the last of them.
+    Changes(u64, Vec<Arc<str>>),
+    /// None; some will be at this time, if at all known.
+    Nothing(Option<Instant>),
+}
+
+/// One who watches. Changes are kept while there are any.
+pub(super) struct Watcher<'a> {
+    board: &'a Board,
+    changed: watch::Receiver<()>,
+}
+
+impl Watcher<'_> {
+    /// What came after `revision`; all, where that is not known. List and revision are taken under one lock.
+    pub(super) fn news(&mut self, revision: Option<u64>) -> News {
+        // What comes from now on is waited for, whatever is found.
+        self.changed.mark_unchanged();
+        let mut changes = self.board.changes();
+        let inner = self.board.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let background = inner.snapshot.background().map(|item| item.module.uid());
+        match changes.since(revision, |uid| background == Some(uid) || inner.listed.contains_key(&uid)) {
+            Since::Changes(last, changes) => News::Changes(last, changes),
+            Since::Nothing(due) => News::Nothing(due),
+            Since::Unknown => News::State(changes.revision(), Arc::clone(&inner.snapshot)),
+        }
+    }
+
+    /// Waits until something may have changed.
+    pub(super) async fn changed(&mut self) {
+        // The board is borrowed, so it sends still.
+        let _ = self.changed.changed().await;
+    }
+}
+
+impl Drop for Watcher<'_> {
+    fn drop(&mut self) {
+        self.board.changes().end();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -117,13 +177,54 @@ impl Board {
 
     /// Goes on counting from the revision that a process before published last.
     pub(super) fn resume(&self, revision: u64) {
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        inner.snapshot = Arc::new(Snapshot { revision, ..Snapshot::default() });
+        self.changes().resume(revision);
+    }
+
+    /// Begins to watch.
+    pub(super) fn watcher(&self) -> Watcher<'_> {
+        self.changes().begin();
+        Watcher { board: self, changed: self.changed.subscribe() }
+    }
+
+    fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Parameters of a module have changed.
+    pub(super) fn touched(&self, module: &Arc<Handle>) {
+        if self.changes().touch(module) {
+            self.changed.send_replace(());
+        }
+    }
+
+    /// Something was heard of a module that changes nothing; those who watch are told.
+    pub(super) fn log(&self, uid: Uid, line: impl FnOnce() -> String) {
+        let mut changes = self.changes();
+        if changes.are_kept() {
+            changes.push("log", &events::log(uid, &line()));
+            self.changed.send_replace(());
+        }
+    }
+
+    /// No process of a module is left: `status` tells how its main process ended.
+    pub(super) fn gone(&self, uid: Uid, status: &Value, cause: Cause) {
+        let mut changes = self.changes();
+        if changes.is_gone(uid) {
+            changes.push("removed", &events::removed(uid, status, cause.name()));
+            self.changed.send_replace(());
+        }
     }
 
     /// Publishes the engine's list. Only the driver does. What was in the same place before is taken from there, so that
-    /// an append to a long list costs little.
-    pub(super) fn publish(&self, engine: &Engine, modules: &HashMap<Uid, Arc<Handle>>, now: SystemTime) {
+    /// an append to a long list costs little. A module that is off the list now is so since it was removed, or for the
+    /// cause that is given with it.
+    pub(super) fn publish(
+        &self,
+        engine: &Engine,
+        modules: &HashMap<Uid, Arc<Handle>>,
+        now: SystemTime,
+        ended: Option<(Uid, Cause)>,
+    ) {
         let before = self.snapshot();
         let item = |entry: &Entry, old: Option<&Item>| {
             let same = old.filter(|old| old.module.uid() == entry.uid);
@@ -137,7 +238,21 @@ impl Board {
             engine.list().iter().enumerate().filter_map(|(at, entry)| item(entry, before.list.get(at))).collect();
         let background = engine.background().and_then(|entry| item(&entry, before.background.as_ref()));
         let grown = list.iter().zip(&before.list).take_while(|(new, old)| Arc::ptr_eq(&new.module, &old.module)).count();
-        let snapshot = Arc::new(Snapshot { revision: before.revision + 1, list, background, plain: OnceLock::new() });
+        let mut snapshot = Snapshot { revision: 0, list, background, plain: OnceLock::new() };
+        let mut changes = self.changes();
+        if changes.are_kept() {
+            let reason = |uid| ended.filter(|(who, _)| *who == uid).map_or(Cause::Removed, |(_, cause)| cause).name();
+            let (events, off) = events::differences(&before, &snapshot, reason);
+            for (event, data) in &events {
+                changes.push(event, data);
+            }
+            off.into_iter().for_each(|uid| changes.is_off(uid));
+            self.changed.send_replace(());
+        } else {
+            changes.forget();
+        }
+        snapshot.revision = changes.revision();
+        let snapshot = Arc::new(snapshot);
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         for old in &before.list[grown..] {
             inner.listed.remove(&old.module.uid());

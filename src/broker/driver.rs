@@ -79,6 +79,8 @@ pub(super) struct Driver {
     tickets: u64,
     /// Why the module of the current event did not start.
     refusal: Option<ProtocolError>,
+    /// The module that the current event takes off the list, and why.
+    ended: Option<(Uid, Cause)>,
     effects: Vec<Effect>,
     events: mpsc::Sender<Event>,
     reported: mpsc::Receiver<Event>,
@@ -115,6 +117,7 @@ impl Driver {
             waiting: HashMap::new(),
             tickets: 0,
             refusal: None,
+            ended: None,
             effects: Vec::new(),
             events,
             reported,
@@ -155,7 +158,7 @@ impl Driver {
             tracing::info!("{} modules go on where the process before left them", self.modules.len());
         }
         self.board.resume(state.revision);
-        self.board.publish(&self.engine, &self.modules, SystemTime::now());
+        self.board.publish(&self.engine, &self.modules, SystemTime::now(), None);
     }
 
     /// Hears what was said before, in the order in which it was.
@@ -165,7 +168,8 @@ impl Driver {
                 Report::Started(true) => Event::Started { uid, result: Ok(()) },
                 Report::Started(false) => Event::Started { uid, result: Err(ProtocolError::Closed) },
                 Report::Answered { order, obeyed } => Event::Answered { uid, order, obeyed },
-                Report::Ended => Event::Ended { uid },
+                // Nobody can have watched yet, so nobody is told.
+                Report::Ended => Event::Ended { uid, cause: Cause::StreamLost },
             });
         }
         if self.engine.is_draining() {
@@ -321,12 +325,24 @@ impl Driver {
                     Some((Order::Suspend, witness)) => witness.suspended(),
                     _ => {}
                 }
+                self.ended = (!obeyed).then_some((uid, Cause::Refused));
                 self.step(Input::Answered { uid, order, obeyed });
+                self.ended = None;
             }
-            Event::Ended { uid } => self.step(Input::Ended { uid }),
+            Event::Ended { uid, cause } => {
+                self.ended = Some((uid, cause));
+                self.step(Input::Ended { uid });
+                self.ended = None;
+            }
+            Event::Parameters { uid } => {
+                if let Some(module) = self.modules.get(&uid) {
+                    self.board.touched(module);
+                }
+            }
             Event::Gone { uid, ending } => {
                 if let Some(module) = self.modules.remove(&uid) {
                     let life = self.board.history().push(&module, &ending);
+                    self.board.gone(uid, &life["exit"], ending.cause);
                     self.keeper.write(&Entry::Gone { uid, life });
                 }
             }
@@ -341,7 +357,7 @@ impl Driver {
         self.engine.step(input, &mut effects);
         // Published first: who is answered sees what he asked for.
         if effects.contains(&Effect::Publish) {
-            self.board.publish(&self.engine, &self.modules, handover::time(now));
+            self.board.publish(&self.engine, &self.modules, handover::time(now), self.ended);
             self.status.changed();
         }
         for effect in effects.drain(..) {

@@ -121,7 +121,7 @@ impl Task {
         let (report, event) = if starting {
             (Report::Started(false), Event::Started { uid, result: Err(ProtocolError::NotConnected) })
         } else {
-            (Report::Ended, Event::Ended { uid })
+            (Report::Ended, Event::Ended { uid, cause })
         };
         self.notes().write([Change::Ending(cause.name().to_owned()), Change::Report(report)]);
         let _ = self.events.send(event).await;

@@ -408,6 +408,9 @@ impl<'a> Conversation<'a> {
             self.update.take();
         }
         self.write_answers();
+        if self.parameters.is_news() {
+            let _ = self.events.send(Event::Parameters { uid: self.uid }).await;
+        }
         Ok(read)
     }
 
@@ -497,7 +500,7 @@ impl<'a> Conversation<'a> {
             reports.push((Report::Answered { order, obeyed: false }, Event::Answered { uid, order, obeyed: false }));
         }
         if !is_init && !removed && !expected {
-            reports.push((Report::Ended, Event::Ended { uid }));
+            reports.push((Report::Ended, Event::Ended { uid, cause }));
         }
         let changes = reports.iter().map(|(report, _)| Change::Report(*report));
         self.notes.write(std::iter::once(Change::Ending(cause.name().to_owned())).chain(changes));

@@ -40,6 +40,7 @@ mod task;
 
 pub(crate) use adopt::{Adoption, adopt};
 pub use ending::{Cause, Ending};
+pub(crate) use parameters::Changed;
 pub use parameters::Parameters;
 pub use task::{Birth, spawn};
 
@@ -76,6 +77,13 @@ pub enum Event {
     },
     /// A started module begins to end without having been ordered to.
     Ended {
+        /// The module.
+        uid: Uid,
+        /// Why.
+        cause: Cause,
+    },
+    /// Its parameters have changed; not told again before somebody has looked.
+    Parameters {
         /// The module.
         uid: Uid,
     },

@@ -47,11 +47,11 @@ pub(super) async fn converse<S: Socket, H: Handler>(
     let mut lines = LineBuffer::new(limit);
     let mut out = Vec::new();
     let mut appetite = LITTLE;
-    let mut shutdown = pin!(shutdown.cancelled());
+    let mut is_ending = pin!(shutdown.cancelled());
     loop {
         let readable = poll_fn(|cx| match socket.poll_readable(cx) {
             Poll::Ready(readable) => Poll::Ready(Some(readable)),
-            Poll::Pending => shutdown.as_mut().poll(cx).map(|()| None),
+            Poll::Pending => is_ending.as_mut().poll(cx).map(|()| None),
         });
         match readable.await {
             Some(readable) => readable?,
@@ -60,7 +60,7 @@ pub(super) async fn converse<S: Socket, H: Handler>(
         let received = socket.read_buf(lines.space(appetite)).await?;
         while let Some(line) = lines.next_line() {
             match line {
-                Ok(line) => answer(&*handler, &line, &mut out).await,
+                Ok(line) => answer(&*handler, &line, &shutdown, &mut out).await,
                 Err(too_long) => Response::from(ProtocolError::LineTooLong(too_long.limit)).write(&mut out),
             }
             out.push(b'\n');
@@ -83,17 +83,17 @@ pub(super) async fn converse<S: Socket, H: Handler>(
 }
 
 /// Appends the answer to one line, without a newline.
-async fn answer<H: Handler>(handler: &H, line: &[u8], out: &mut Vec<u8>) {
+async fn answer<H: Handler>(handler: &H, line: &[u8], shutdown: &CancellationToken, out: &mut Vec<u8>) {
     let mut rewritten = String::new();
     match Incoming::read(line, &mut rewritten) {
-        Ok(Incoming::One(request)) => respond(handler, request, out).await,
+        Ok(Incoming::One(request)) => respond(handler, request, shutdown, out).await,
         Ok(Incoming::Many(requests)) => {
             out.push(b'[');
             for (at, request) in requests.into_iter().enumerate() {
                 if at > 0 {
                     out.extend_from_slice(b", ");
                 }
-                respond(handler, request, out).await;
+                respond(handler, request, shutdown, out).await;
             }
             out.push(b']');
         }
@@ -102,11 +102,20 @@ async fn answer<H: Handler>(handler: &H, line: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends the answer to one request.
-async fn respond<'a, H: Handler>(handler: &'a H, request: Result<Request<'a>, ProtocolError>, out: &mut Vec<u8>) {
+async fn respond<'a, H: Handler>(
+    handler: &'a H,
+    request: Result<Request<'a>, ProtocolError>,
+    shutdown: &CancellationToken,
+    out: &mut Vec<u8>,
+) {
     match request.map(|request| handler.call(request)) {
         Ok(Reply::Now(response)) => response.write(out),
         Ok(Reply::Text(text)) => out.extend_from_slice(text.as_bytes()),
         Ok(Reply::Later(response)) => response.await.write(out),
+        Ok(Reply::News(response)) => match shutdown.run_until_cancelled(response).await {
+            Some(response) => response.write(out),
+            None => Response::from(ProtocolError::ShuttingDown).write(out),
+        },
         Err(error) => Response::from(error).write(out),
     }
 }

@@ -39,6 +39,7 @@ const CASES: &[(&str, &str, Verdict)] = &[
     ("/gateway/address", "\"localhost\"", Bad), ("/gateway/address", "\"127.0.0.1:80\"", Bad), ("/gateway/address", "5", Bad),
     ("/gateway/max_body_bytes", "1024", Good), ("/gateway/max_body_bytes", "0", Bad), ("/gateway/max_connections", "0", Bad),
     ("/gateway/max_connections", "1000000", Good), ("/gateway/max_connections", "1000001", Bad),
+    ("/gateway/max_event_streams", "1", Good), ("/gateway/max_event_streams", "0", Bad),
     ("/gateway/service_timeout", "1", Good), ("/gateway/idle_timeout", "0", Bad), ("/gateway/header_timeout", "86400001", Bad),
     ("/gateway/hosts", "[]", Good), ("/gateway/hosts", "\"a\"", Bad), ("/gateway/hosts", r#"["*", "a_b-c", ".A.b."]"#, Good),
     ("/gateway/hosts", "[\"127.0.0.1\"]", Good), ("/gateway/hosts", "[\"[::1]\"]", Bad), ("/gateway/hosts", "[\"\"]", Bad),
