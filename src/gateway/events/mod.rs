@@ -40,6 +40,8 @@ pub(super) static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-even
 /// By which a proxy that would collect answers is told not to (nginx).
 static X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+
 /// The command by which a service is asked, and so the one that a token must allow.
 const COMMAND: &str = "watch";
 
@@ -88,8 +90,13 @@ fn last_event_id(headers: &HeaderMap) -> Option<u64> {
 fn stream(browser: browser::Browser) -> Answer {
     let mut answer = Response::new(Either::Right(browser.into_body()));
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CONTENT_TYPE, EVENT_STREAM);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_ACCEL_BUFFERING.clone(), HeaderValue::from_static("no"));
     answer
+}
+
+/// Whether an answer is one of these.
+pub(super) fn is_stream(answer: &Answer) -> bool {
+    answer.headers().get(CONTENT_TYPE) == Some(&EVENT_STREAM)
 }
