@@ -148,10 +148,9 @@ mod tests {
     use super::*;
 
     fn report(cpu: f64) -> Report {
-        let module = |uid: &str, cpu| {
-            json!({"uid": uid, "type": "clock", "state": "playing", "since": 0, "memory": 2048, "cpu": cpu, "tasks": 1})
-        };
-        let gone = json!({"uid": "c", "type": "sign", "state": "waiting", "since": 0, "memory": null, "cpu": null, "tasks": null});
+        let module = |uid: &str, cpu| json!({"uid": uid, "type": "clock", "state": "playing", "since": 0, "memory": 2048, "cpu": cpu, "tasks": 1});
+        let gone =
+            json!({"uid": "c", "type": "sign", "state": "waiting", "since": 0, "memory": null, "cpu": null, "tasks": null});
         serde_json::from_value(json!({"text": "", "queue": [module("a", cpu), gone], "background": module("b", 9.0)})).unwrap()
     }
 
@@ -171,7 +170,8 @@ queue    c    sign   waiting  -     -      -       -
 ";
         assert_eq!(text(&mut rows), expected);
         let line: serde_json::Value = serde_json::from_str(&lines(&["queue".to_owned()], &rows[..1], UNIX_EPOCH)).unwrap();
-        let module = json!({"uid": "a", "type": "clock", "state": "playing", "cpu_percent": 25.0, "cpu": 1.5, "memory": 2048, "tasks": 1});
+        let module =
+            json!({"uid": "a", "type": "clock", "state": "playing", "cpu_percent": 25.0, "cpu": 1.5, "memory": 2048, "tasks": 1});
         assert_eq!(line, json!({"time": 0.0, "service": "queue", "modules": [module]}));
     }
 

@@ -131,7 +131,8 @@ impl Names {
             }
             "parameters" => {
                 let set = data["parameters"].as_object().into_iter().flatten().map(|(name, value)| format!(" {name}={value}"));
-                let unset = data["unset"].as_array().into_iter().flatten().filter_map(Value::as_str).map(|name| format!(" {name}"));
+                let unset =
+                    data["unset"].as_array().into_iter().flatten().filter_map(Value::as_str).map(|name| format!(" {name}"));
                 format!("{}:{}", self.name(&data["uid"]), set.chain(unset).collect::<String>())
             }
             "log" => format!("{}: {}", self.name(&data["uid"]), text("line")),
@@ -162,7 +163,10 @@ mod tests {
         let mut names = Names::default();
         let a = "11111111-2222-4333-8444-555555555555";
         for (event, line) in [
-            (json!({"event": "state", "data": {"queue": [{"uid": a, "type": "clock"}], "background": null}}), "state       1 module"),
+            (
+                json!({"event": "state", "data": {"queue": [{"uid": a, "type": "clock"}], "background": null}}),
+                "state       1 module",
+            ),
             (json!({"event": "added", "data": {"uid": "b", "type": "sign"}}), "added       b sign"),
             (json!({"event": "moved", "data": {"uids": ["b", a]}}), "moved       b sign, 11111111 clock"),
             (json!({"event": "playing", "data": {"uid": a, "since": 5}}), "playing     11111111 clock"),

@@ -112,9 +112,9 @@ impl Gateway {
     pub fn configure(&self, configuration: Configuration) {
         let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
         let new = Arc::new(Shared::new(configuration, Some(&shared)));
-        shared.routes.give_way(&new.routes, |name| {
-            shared.configuration.tokens.guard_of(name) == new.configuration.tokens.guard_of(name)
-        });
+        shared
+            .routes
+            .give_way(&new.routes, |name| shared.configuration.tokens.guard_of(name) == new.configuration.tokens.guard_of(name));
         *shared = new;
     }
 

@@ -150,7 +150,10 @@ mod tests {
     #[test]
     fn as_they_are_sent() {
         let list = "[{\"event\": \"added\", \"revision\": 8, \"data\": {\"uid\":\r\"a\"}}, {\"event\":\"log\",\"revision\":9,\"data\":5}]";
-        assert_eq!(together(events(list).iter()), "id: 8\nevent: added\ndata: {\"uid\": \"a\"}\n\nid: 9\nevent: log\ndata: 5\n\n");
+        assert_eq!(
+            together(events(list).iter()),
+            "id: 8\nevent: added\ndata: {\"uid\": \"a\"}\n\nid: 9\nevent: log\ndata: 5\n\n"
+        );
         let one = events("[{\"event\": \"state\", \"revision\": 8, \"data\": {}}]");
         assert!(one[0].is_state);
         assert_eq!(together(one.iter()).as_ptr(), one[0].text.as_ptr(), "not copied");
@@ -164,7 +167,9 @@ mod tests {
         }
         let bad = r#"{"success": true, "result": {"revision": 1, "events": [{"event": "a\nb", "revision": 1, "data": 1}]}}"#;
         assert!(read(bad.as_bytes()).is_none());
-        assert!(matches!(read(br#"{"success": false, "error": "Bad command."}"#), Some(Said::Refused(error)) if error == "Bad command."));
+        assert!(
+            matches!(read(br#"{"success": false, "error": "Bad command."}"#), Some(Said::Refused(error)) if error == "Bad command.")
+        );
     }
 
     #[test]
