@@ -306,7 +306,7 @@ fn a_service_that_is_started_anew_is_gone_on_with() {
     assert_eq!(stream.until("added").data["uid"], uid);
     // One that stays away: the stream ends, and who comes again is told why.
     assert!(queue.terminate().success());
-    stream.to_its_end();
+    stream.read_to_end();
     let refused = Stream::refused(world.gateway, "GET", "/queue/events", "");
     assert_eq!(refused.0, 502, "{refused:?}");
     let _queue = world.start_queue();
@@ -316,7 +316,7 @@ fn a_service_that_is_started_anew_is_gone_on_with() {
     let begun = Instant::now();
     assert!(gateway.terminate().success());
     assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
-    stream.to_its_end();
+    stream.read_to_end();
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl Stream {
         }
     }
 
-    pub fn to_its_end(&mut self) {
+    pub fn read_to_end(&mut self) {
         while self.try_next().is_some() {}
     }
 }

@@ -185,7 +185,7 @@ fn the_same_defaults() {
     let effective: Value = serde_json::from_str(&parse(text).unwrap().effective_json()).unwrap();
     for (of_schema, of_settings, number) in [
         ("/properties", "", 3),
-        ("/$defs/gateway/properties", "/gateway", 7),
+        ("/$defs/gateway/properties", "/gateway", 8),
         ("/$defs/module_type/properties", "/services/pool/modules/a", 1),
         ("/$defs/module_type/properties/timeouts/properties", "/services/pool/modules/a/timeouts", 4),
     ] {
