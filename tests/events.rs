@@ -361,3 +361,56 @@ fn many_browsers_have_one_subscription_and_see_the_same() {
     // But for the connection by which states are asked for, which is kept for a while.
     eventually("nobody is subscribed", || gateway.descriptors() <= alone + 1);
 }
+
+/// Reads lines of a program's output as JSON.
+fn json_lines(child: &mut std::process::Child) -> impl Iterator<Item = Value> + use<> {
+    use std::io::BufRead;
+    let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+}
+
+#[test]
+fn shmz_watch_prints_what_happens() {
+    let world = World::new();
+    let _queue = world.start_queue();
+    let _gateway = start_gateway(&world);
+    let mut client = Client::connect(world.queue);
+    for route in [format!("http://127.0.0.1:{}", world.gateway), format!("tcp://127.0.0.1:{}", world.queue)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shmz"));
+        let mut watching =
+            command.args(["--url", &route, "watch", "--json"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = json_lines(&mut watching);
+        assert_eq!(lines.next().unwrap()["event"], "state", "{route}");
+        let uid = client.add("tiny", &json!({}));
+        let added = lines.find(|line| line["event"] == "added").unwrap();
+        assert_eq!(added["data"]["uid"], uid);
+        client.call("rm", &json!({"uids": [uid]}));
+        assert_eq!(lines.find(|line| line["event"] == "removed").unwrap()["data"]["reason"], "removed");
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(watching.id()).unwrap());
+        nix::sys::signal::kill(pid, Signal::SIGINT).unwrap();
+        assert!(watching.wait().unwrap().success(), "{route}");
+    }
+}
+
+#[test]
+fn shmz_top_prints_samples() {
+    let world = World::new();
+    let _pool = world.start_pool();
+    let mut client = Client::connect(world.pool);
+    let uid = client.add("tiny", &json!({}));
+    let top = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shmz"));
+        let output =
+            command.args(["--url", &format!("tcp://127.0.0.1:{}", world.pool), "top", "-d", "0.1", "-n", "2"]).args(more);
+        let output = output.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let samples: Vec<Value> = top(&["--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [first, second] = &samples[..] else { panic!("{samples:?}") };
+    assert_eq!((&first["modules"][0]["uid"], &first["modules"][0]["cpu_percent"]), (&json!(uid), &Value::Null));
+    assert!(second["modules"][0]["cpu_percent"].is_f64() && second["modules"][0]["memory"].is_u64(), "{second}");
+    let text = top(&[]);
+    assert_eq!(text.matches("SERVICE").count(), 2, "{text}");
+    assert!(text.contains(&format!("{}  tiny  playing", &uid[..8])), "{text}");
+}

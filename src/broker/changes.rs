@@ -223,3 +223,119 @@ impl Changes {
         self.ending.remove(&uid)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::handover::Keeper;
+    use crate::launcher::Local;
+    use crate::module::{self, Birth};
+    use crate::record::Record;
+    use crate::scope::Recording;
+    use crate::settings::{Settings, Timeouts};
+
+    const LISTED: fn(Uid) -> bool = |_| true;
+
+    fn since(changes: &mut Changes, revision: u64) -> String {
+        match changes.since(Some(revision), LISTED) {
+            Since::Changes(last, all) => format!("{} to {}", all.len(), last - revision),
+            Since::Nothing(due) => format!("nothing{}", if due.is_some() { " yet" } else { "" }),
+            Since::Unknown => "unknown".to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_seen_everything_up_to_a_revision_goes_on_from_there() {
+        let mut changes = Changes::default();
+        let before = changes.revision();
+        assert!(!changes.are_kept());
+        changes.begin();
+        let first = changes.revision();
+        assert_eq!((since(&mut changes, before), since(&mut changes, first)), ("unknown".to_owned(), "nothing".to_owned()));
+        for _ in 0..MOST_CHANGES + 5 {
+            changes.push("log", b"{}");
+        }
+        assert_eq!(since(&mut changes, first + 4), "unknown");
+        assert_eq!(since(&mut changes, first + 5), format!("{MOST_CHANGES} to {MOST_CHANGES}"));
+        let last = changes.revision();
+        assert_eq!(since(&mut changes, last + 1), "unknown", "of another process");
+        // Whoever comes back soon misses nothing, whoever comes back late begins anew.
+        changes.end();
+        tokio::time::advance(KEPT_FOR).await;
+        assert!(changes.are_kept());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!changes.are_kept());
+        let last = changes.revision();
+        changes.begin();
+        assert_eq!(since(&mut changes, last), "unknown");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_changes_are_few_and_come_in_portions() {
+        let mut changes = Changes::default();
+        changes.begin();
+        let first = changes.revision();
+        let long = vec![b'1'; PORTION / 2];
+        for _ in 0..4 {
+            changes.push("log", &long);
+        }
+        assert_eq!(since(&mut changes, first), "1 to 1");
+        changes.push("log", &vec![b'1'; 2 * MOST_BYTES]);
+        assert_eq!(since(&mut changes, first), "unknown");
+        assert_eq!(since(&mut changes, first + 4), "1 to 1");
+    }
+
+    fn module() -> Arc<Handle> {
+        let settings = r#"{"ports": {"q": 1}, "services": {"q": {"kind": "queue", "modules": {"x": {"process": ["x"]}}}}}"#;
+        let settings = Arc::new(Settings::parse(settings, Path::new("x.json")).unwrap());
+        let launcher = Arc::new(Local::new(settings, Arc::new(Recording::new())));
+        let birth = Birth {
+            uid: Uid::new(),
+            service: "q".into(),
+            type_name: "x".into(),
+            background: false,
+            added: SystemTime::now(),
+            args: None,
+            timeouts: Timeouts::default(),
+            max_line_bytes: 1024,
+        };
+        Arc::new(module::spawn(birth, launcher, Record::off(), Keeper::off(), mpsc::channel(1).0))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parameters_of_one_module_change_twenty_times_a_second() {
+        let module = module();
+        let set = |text: &str| drop(module.parameters().set(&serde_json::from_str(text).unwrap()).unwrap());
+        let mut changes = Changes::default();
+        set("{\"before\": 1}");
+        assert!(!changes.touch(&module), "nobody watches");
+        changes.begin();
+        let first = changes.revision();
+        assert!(matches!(changes.since(Some(first), |_| false), Since::Nothing(None)));
+        assert_eq!(since(&mut changes, first), "nothing", "what came before it was listed is shown when it is");
+        let mut shown = 0;
+        for number in 0..990 {
+            set(&format!("{{\"n\": {number}}}"));
+            assert!(changes.touch(&module));
+            let last = changes.revision();
+            shown += usize::from(since(&mut changes, last).ends_with("1"));
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        // The last is shown when its time has come, not lost.
+        let last = changes.revision();
+        assert_eq!(since(&mut changes, last), "nothing yet");
+        tokio::time::advance(PACE).await;
+        match changes.since(Some(last), LISTED) {
+            Since::Changes(_, all) => assert!(all.len() == 1 && all[0].contains("{\"n\": 989}"), "{all:?}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(shown, 20);
+        assert_eq!(since(&mut changes, last + 1), "nothing");
+        changes.is_off(module.uid());
+        assert!(changes.is_gone(module.uid()) && !changes.is_gone(module.uid()));
+    }
+}
