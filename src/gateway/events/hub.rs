@@ -202,15 +202,18 @@ impl Hub {
     async fn follow(self: Arc<Self>) {
         let mut beats = interval_at(Instant::now() + self.beat, self.beat);
         let mut lost: Option<Instant> = None;
+        // One that does not wait is not asked all the time.
+        let mut is_hasty = false;
         loop {
             let revision = self.lock().ring.end().revision;
-            let is_lost = lost.is_some();
+            let must_wait = lost.is_some() || is_hasty;
             let asking = async {
-                if is_lost {
+                if must_wait {
                     sleep(PAUSE).await;
                 }
                 self.ask(&self.waiting, Some(revision), PATIENCE).await
             };
+            let asked = Instant::now();
             let mut asking = std::pin::pin!(asking);
             let answer = loop {
                 tokio::select! {
@@ -225,6 +228,7 @@ impl Hub {
                     if lost.take().is_some() {
                         tracing::info!("Service {} tells its events again.", self.name);
                     }
+                    is_hasty = said.1.is_empty() && asked.elapsed() < 2 * PAUSE;
                     self.lock().take(said);
                     self.signal.send_modify(|_| {});
                 }
