@@ -309,7 +309,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn parameters_of_one_module_change_twenty_times_a_second() {
         let module = module();
-        let set = |text: &str| drop(module.parameters().set(&serde_json::from_str(text).unwrap()).unwrap());
+        let set = |text: &str| assert!(module.parameters().set(&serde_json::from_str(text).unwrap()).unwrap());
         let mut changes = Changes::default();
         set("{\"before\": 1}");
         assert!(!changes.touch(&module), "nobody watches");
