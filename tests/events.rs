@@ -260,7 +260,7 @@ fn a_slow_browser_is_shown_a_state_and_slows_nobody() {
     let _gateway = start_gateway(&world);
     let mut client = Client::connect(world.pool);
     let uid = client.add("echo", &json!({}));
-    let mut slow = Stream::open_with_buffer(world.gateway, "/pool/events", 4096);
+    let mut slow = Stream::open_with_buffer(world.gateway, "/pool/events", 64 * 1024);
     let mut quick = Stream::open(world.gateway, "/pool/events", None);
     quick.next();
     // More than sockets, server and ring hold.
