@@ -245,7 +245,8 @@
         break;
       }
       case "playing":
-        next.playing = data.uid;
+        // In a pool all play.
+        if (list === "queue") next.playing = data.uid;
         change(data.uid, (module) => ({ state: "playing", since: data.since ?? module.since }));
         break;
       case "suspended":

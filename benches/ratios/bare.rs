@@ -103,3 +103,29 @@ async fn pass_on(client: TcpStream, module: TcpStream) {
         client.get_mut().write_all(&line).await.unwrap();
     }
 }
+
+/// Writes the same bytes to everybody, each time that whoever came first sends a line. Argument: the bytes.
+pub fn spread(arguments: &[String]) {
+    let event: Arc<[u8]> = arguments[0].as_bytes().into();
+    run(async {
+        let listener = listen().await;
+        let (control, _) = listener.accept().await.unwrap();
+        let mut lines = BufReader::new(control).lines();
+        let mut sockets = Vec::new();
+        loop {
+            tokio::select! {
+                Ok((mut socket, _)) = listener.accept() => {
+                    socket.set_nodelay(true).unwrap();
+                    let _ = socket.read(&mut [0; 1024]).await;
+                    sockets.push(socket);
+                }
+                Ok(Some(_)) = lines.next_line() => {
+                    for socket in &mut sockets {
+                        socket.write_all(&event).await.unwrap();
+                    }
+                }
+                else => return,
+            }
+        }
+    });
+}

@@ -17,6 +17,7 @@
 mod adding;
 mod bare;
 mod crowd;
+mod events;
 mod framing;
 mod generating;
 mod http;
@@ -59,6 +60,7 @@ fn main() {
         return match arguments[2].as_str() {
             "server" => bare::server(&arguments[3..]),
             "relay" => bare::relay(),
+            "spread" => bare::spread(&arguments[3..]),
             "parse" => generating::parse(&arguments[3]),
             "module" => module::main(&arguments[3..]),
             other => panic!("no role is called {other}"),
@@ -73,6 +75,7 @@ fn main() {
     http::measure(&mut table);
     adding::measure(&mut table);
     memory::measure(&mut table);
+    events::measure(&mut table);
     idle::measure(&mut table);
     crowd::measure(&mut table);
     generating::measure(&mut table);

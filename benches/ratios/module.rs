@@ -27,12 +27,17 @@ pub fn main(arguments: &[String]) {
     };
     let (mut commands, mut updates) = (BufReader::new(connect(&arguments[1])), connect(&arguments[2]));
     let mut line = String::new();
+    let mut number = 1_000_000_000;
     while commands.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
         let command: Value = serde_json::from_str(&line).unwrap();
         let answer = if command["cmd"] == "do_run" {
             let length = Duration::from_millis(command["args"]["ms"].as_u64().unwrap());
             let window = command["args"]["window"].as_u64().unwrap();
             format!("{{\"success\": true, \"result\": {}}}\n", send(&mut updates, length, window))
+        } else if command["cmd"] == "do_one" {
+            number += 1;
+            updates.write_all(update(number).as_bytes()).unwrap();
+            "{\"success\": true}\n".to_owned()
         } else {
             "{\"success\": true}\n".to_owned()
         };

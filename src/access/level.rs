@@ -52,7 +52,8 @@ impl Level {
             | Verb::AskModule
             | Verb::AskBackground
             | Verb::History
-            | Verb::Status => Self::View,
+            | Verb::Status
+            | Verb::Watch => Self::View,
             Verb::Add => Self::Add,
             Verb::Move | Verb::TellModule | Verb::TellBackground => Self::Control,
             // The background of before is ended.
@@ -74,7 +75,10 @@ mod tests {
     #[test]
     fn of_commands() {
         for (level, commands) in [
-            (Level::View, "modules_available backgrounds_available types queue pool bg ask_module ask_background history status"),
+            (
+                Level::View,
+                "modules_available backgrounds_available types queue pool bg ask_module ask_background history status watch",
+            ),
             (Level::Add, "add"),
             (Level::Control, "mv tell_module tell_background"),
             (Level::Remove, "set_bg rm rm_all clear get_volume QUEUE queue\u{0} Queue"),

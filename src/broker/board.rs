@@ -4,9 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use super::{History, into_raw};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::changes::{Changes, Since};
+use super::{History, Kind, events, into_raw};
 use crate::engine::{Engine, Entry, Told};
-use crate::module::Handle;
+use crate::module::{Cause, Handle};
 use crate::protocol::{Response, Uid, Wanted, write_string};
 
 /// Modules that snapshots have in common or not: an append makes anew no more than this, however long the list is.
@@ -28,6 +33,11 @@ pub struct Item {
 }
 
 impl Item {
+    /// Its state, as clients know it.
+    pub(super) const fn state(&self) -> &'static str {
+        if self.down { "restarting" } else { self.told.state() }
+    }
+
     /// Appends `{"uid", "type"}`, with `state` where it is down, and with `parameters` where the type is among the wanted.
     pub(super) fn write(&self, wanted: &Wanted<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"uid\": \"");
@@ -57,7 +67,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Grows by one with each change.
+    /// Grows with each change.
     #[must_use]
     pub const fn revision(&self) -> u64 {
         self.revision
@@ -78,6 +88,12 @@ impl Snapshot {
     #[must_use]
     pub const fn background(&self) -> Option<&Item> {
         self.background.as_ref()
+    }
+
+    /// What plays of a queue.
+    pub(super) fn playing(&self, kind: Kind) -> Option<Uid> {
+        let mut all = self.list().chain(&self.background).filter(|item| kind == Kind::Queue && !item.down);
+        all.find(|item| item.told == Told::Play).map(|item| item.module.uid())
     }
 
     /// The response to whoever asks for the list without parameters, as JSON text.
@@ -105,7 +121,56 @@ pub struct Board {
     inner: RwLock<Inner>,
     /// Every module of which a process may be left, whether it is in the list or not.
     alive: Mutex<HashMap<Uid, Arc<Handle>>>,
+    /// Locked before `inner`: who holds it sees a list and its revision that belong together.
+    changes: Mutex<Changes>,
+    /// Wakes those who wait for a change.
+    changed: watch::Sender<()>,
     history: History,
+}
+
+/// What there is for one who watches.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The list at this revision.
+    State(u64, Arc<Snapshot>),
+    /// Changes, and the revision of the last of them.
+    Changes(u64, Vec<Arc<str>>),
+    /// None; some will be at this time, if at all known.
+    Nothing(Option<Instant>),
+}
+
+/// One who watches. Changes are kept while there are any.
+pub(super) struct Watcher<'a> {
+    board: &'a Board,
+    changed: watch::Receiver<()>,
+}
+
+impl Watcher<'_> {
+    /// What came after `revision`; all, where that is not known. List and revision are taken under one lock.
+    pub(super) fn news(&mut self, revision: Option<u64>) -> News {
+        // What comes from now on is waited for, whatever is found.
+        self.changed.mark_unchanged();
+        let mut changes = self.board.changes();
+        let inner = self.board.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let background = inner.snapshot.background().map(|item| item.module.uid());
+        match changes.since(revision, |uid| background == Some(uid) || inner.listed.contains_key(&uid)) {
+            Since::Changes(last, changes) => News::Changes(last, changes),
+            Since::Nothing(due) => News::Nothing(due),
+            Since::Unknown => News::State(changes.revision(), Arc::clone(&inner.snapshot)),
+        }
+    }
+
+    /// Waits until something may have changed.
+    pub(super) async fn changed(&mut self) {
+        // The board is borrowed, so it sends still.
+        let _ = self.changed.changed().await;
+    }
+}
+
+impl Drop for Watcher<'_> {
+    fn drop(&mut self) {
+        self.board.changes().end();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -158,14 +223,54 @@ impl Board {
 
     /// Goes on counting from the revision that a process before published last.
     pub(super) fn resume(&self, revision: u64) {
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        inner.snapshot = Arc::new(Snapshot { revision, ..Snapshot::default() });
+        self.changes().resume(revision);
+    }
+
+    /// Begins to watch.
+    pub(super) fn watcher(&self) -> Watcher<'_> {
+        self.changes().begin();
+        Watcher { board: self, changed: self.changed.subscribe() }
+    }
+
+    fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Parameters of a module have changed.
+    pub(super) fn touched(&self, module: &Arc<Handle>) {
+        if self.changes().touch(module) {
+            self.changed.send_replace(());
+        }
+    }
+
+    /// Something was heard of a module that changes nothing; those who watch are told.
+    pub(super) fn log(&self, uid: Uid, line: impl FnOnce() -> String) {
+        let mut changes = self.changes();
+        if changes.are_kept() {
+            changes.push("log", &events::log(uid, &line()));
+            self.changed.send_replace(());
+        }
+    }
+
+    /// No process of a module is left: `status` tells how its main process ended.
+    pub(super) fn gone(&self, uid: Uid, status: &Value, cause: Cause) {
+        let mut changes = self.changes();
+        if changes.is_gone(uid) {
+            changes.push("removed", &events::removed(uid, status, cause.name()));
+            self.changed.send_replace(());
+        }
     }
 
     /// Publishes the engine's list. Only the driver does. Chunks in which nothing has changed are shared with the snapshot before, so
     /// that an append to a long list costs what one to a short list does; modules that were not in the same place are found by
-    /// `find`.
-    pub(super) fn publish<'a>(&self, engine: &Engine, find: impl Fn(&Entry) -> Option<&'a Arc<Handle>>, now: SystemTime) {
+    /// `find`. A module that is off the list now is so since it was removed, or for the cause that is given with it.
+    pub(super) fn publish<'a>(
+        &self,
+        engine: &Engine,
+        find: impl Fn(&Entry) -> Option<&'a Arc<Handle>>,
+        now: SystemTime,
+        ended: Option<(Uid, Cause)>,
+    ) {
         let before = self.snapshot();
         let is_same = |old: &Item, entry: &Entry| old.uid == entry.uid && old.told == entry.told && old.down == entry.down;
         let item = |entry: &Entry, old: Option<&Item>| {
@@ -194,8 +299,21 @@ impl Board {
         let list: Vec<Arc<[Item]>> = engine.list().chunks(CHUNK).enumerate().map(chunk).collect();
         let length = list.iter().map(|chunk| chunk.len()).sum();
         let background = engine.background().and_then(|entry| item(&entry, before.background.as_ref()));
-        let revision = before.revision.wrapping_add(1);
-        let snapshot = Arc::new(Snapshot { revision, list, length, background, plain: OnceLock::new() });
+        let mut snapshot = Snapshot { revision: 0, list, length, background, plain: OnceLock::new() };
+        let mut changes = self.changes();
+        if changes.are_kept() {
+            let reason = |uid| ended.filter(|(who, _)| *who == uid).map_or(Cause::Removed, |(_, cause)| cause).name();
+            let (events, off) = events::differences(&before, &snapshot, reason);
+            for (event, data) in &events {
+                changes.push(event, data);
+            }
+            off.into_iter().for_each(|uid| changes.is_off(uid));
+            self.changed.send_replace(());
+        } else {
+            changes.forget();
+        }
+        snapshot.revision = changes.revision();
+        let snapshot = Arc::new(snapshot);
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         for gone in changed(&before.list, &snapshot.list) {
             inner.listed.remove(&gone.uid);

@@ -82,6 +82,8 @@ pub(super) struct Driver {
     tickets: u64,
     /// Why the module of the current event did not start.
     refusal: Option<ProtocolError>,
+    /// The module that the current event takes off the list, and why.
+    ended: Option<(Uid, Cause)>,
     effects: Vec<Effect>,
     pub(super) events: mpsc::Sender<Event>,
     reported: mpsc::Receiver<Event>,
@@ -119,6 +121,7 @@ impl Driver {
             waiting: HashMap::new(),
             tickets: 0,
             refusal: None,
+            ended: None,
             effects: Vec::new(),
             events,
             reported,
@@ -194,7 +197,7 @@ impl Driver {
         let alive = |uid| self.modules.get(&uid);
         let down = |listed: &Listed| self.down.module(listed.uid).filter(|_| listed.down);
         let find = |listed: &Listed| down(listed).or_else(|| alive(listed.uid));
-        self.board.publish(&self.engine, find, now);
+        self.board.publish(&self.engine, find, now, self.ended);
     }
 
     /// Hears what was said before, in the order in which it was.
@@ -434,12 +437,23 @@ impl Driver {
                     Some((Order::Suspend, witness)) => witness.suspended(),
                     _ => {}
                 }
+                self.ended = (!obeyed).then_some((uid, Cause::Refused));
                 self.step(Input::Answered { uid, order, obeyed });
+                self.ended = None;
             }
             Event::Ended { uid, cause } if self.may_be_started_again(uid, cause) => self.lose(uid),
             // A process before had heard of it already.
             Event::Ended { uid, .. } if self.down.module(uid).is_some() => {}
-            Event::Ended { uid, .. } => self.step(Input::Ended { uid }),
+            Event::Ended { uid, cause } => {
+                self.ended = Some((uid, cause));
+                self.step(Input::Ended { uid });
+                self.ended = None;
+            }
+            Event::Parameters { uid } => {
+                if let Some(module) = self.modules.get(&uid) {
+                    self.board.touched(module);
+                }
+            }
             Event::Gone { uid, ending } => {
                 if let Some(module) = self.modules.remove(&uid) {
                     self.board.is_gone(uid);
@@ -474,10 +488,13 @@ impl Driver {
             Outcome::Gone => {}
         }
         if self.engine.entry(uid).is_some_and(|entry| entry.down) {
+            self.ended = Some((uid, ending.cause));
             self.step(Input::Ended { uid });
+            self.ended = None;
         } else {
             self.gone_for_good(uid);
         }
+        self.board.gone(uid, &life["exit"], ending.cause);
     }
 
     fn step(&mut self, input: Input) {

@@ -14,7 +14,9 @@
 //! away.
 
 mod board;
+mod changes;
 mod driver;
+mod events;
 mod extension;
 mod history;
 mod limits;
@@ -26,6 +28,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod types;
+mod watch;
 
 pub use board::{Board, Item, Snapshot};
 pub use history::{History, KEPT};
@@ -90,7 +93,8 @@ impl Kind {
             | Verb::TellModule
             | Verb::AskModule
             | Verb::History
-            | Verb::Status => true,
+            | Verb::Status
+            | Verb::Watch => true,
             Verb::Pool => matches!(self, Self::Pool),
             Verb::Queue
             | Verb::Background
@@ -239,6 +243,7 @@ impl Shared {
             Command::Types => now(types::describe(&self.types())),
             Command::History(limit) => now(Response::of(&self.board.history().last(limit.unwrap_or(KEPT)))),
             Command::Status => Answer::Now(Reply::Later(Box::pin(self.report()))),
+            Command::Watch { revision, timeout } => Answer::Now(Reply::News(Box::pin(self.watch(revision, timeout)))),
             Command::List(wanted) if wanted.is_empty() => Answer::Now(Reply::Text(self.board.snapshot().plain())),
             Command::List(wanted) => now(self.board.snapshot().response(&wanted)),
             Command::Background(wanted) => now(self.background(&wanted)),
@@ -275,6 +280,11 @@ impl Shared {
         }
     }
 
+    fn watch(&self, revision: Option<u64>, patience: u64) -> impl Future<Output = Response> + Send + 'static {
+        let (name, kind, board) = (Arc::clone(&self.name), self.kind, Arc::clone(&self.board));
+        async move { watch::watch(&board, &name, kind, revision, patience).await }
+    }
+
     fn type_name(&self, name: Option<std::borrow::Cow<'_, str>>, place: Place) -> Result<String, ProtocolError> {
         let types = self.types();
         let types = types.of(place == Place::Background);
@@ -305,7 +315,14 @@ impl Shared {
 
     async fn carry_out(&self, work: Work) -> Response {
         match work {
-            Work::Tell { module, cmd, args } => module.tell(&cmd, args).await.into(),
+            Work::Tell { module, cmd, args } => {
+                let response = module.tell(&cmd, args).await.into();
+                self.board.log(module.uid(), || match &response {
+                    Response::Success(_) => format!("do_{cmd}: done"),
+                    Response::Failure(error) => format!("do_{cmd}: {error}"),
+                });
+                response
+            }
             Work::Add { type_name, args, place } => {
                 let added = self.ask(|reply| Message::Add { type_name, args, place, reply }).await;
                 match added.and_then(|uid| {

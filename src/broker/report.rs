@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::history::seconds;
 use super::{Item, Kind, Snapshot, status};
-use crate::engine::Told;
 use crate::module::Handle;
 use crate::protocol::Response;
 use crate::scope::Usage;
@@ -14,8 +13,6 @@ use crate::scope::Usage;
 /// Reads what every module of the snapshot uses. Costs some file reads for each: not for a thread that others wait for.
 pub(super) fn report(service: &str, kind: Kind, snapshot: &Snapshot, ending: &[Arc<Handle>]) -> Response {
     let list: Vec<Value> = snapshot.list().map(module).collect();
-    let plays = |item: &&Item| item.told == Told::Play;
-    let playing = snapshot.list().chain(snapshot.background()).find(plays);
     let mut report = json!({
         "service": service,
         "kind": kind.name(),
@@ -23,7 +20,7 @@ pub(super) fn report(service: &str, kind: Kind, snapshot: &Snapshot, ending: &[A
         "text": status::describe(kind, snapshot),
     });
     if kind == Kind::Queue {
-        report["playing"] = json!(playing.map(|item| item.module.uid()));
+        report["playing"] = json!(snapshot.playing(kind));
         report["background"] = json!(snapshot.background().map(module));
     }
     report[kind.name()] = Value::Array(list);
@@ -48,12 +45,7 @@ fn module(item: &Item) -> Value {
     json!({
         "uid": module.uid(),
         "type": module.type_name(),
-        "state": match item.told {
-            _ if item.down => "restarting",
-            Told::Play => "playing",
-            Told::Suspend => "suspended",
-            Told::Nothing => "waiting",
-        },
+        "state": item.state(),
         "since": seconds(item.since),
         "added": seconds(module.added()),
         "restarts": module.birth().restarts.count(),

@@ -20,6 +20,7 @@ mod connect;
 mod r#do;
 mod error;
 mod list;
+mod live;
 mod logs;
 mod man;
 mod modules;
@@ -33,6 +34,8 @@ mod set_bg;
 mod settings;
 mod status;
 mod tell;
+mod top;
+mod watch;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -115,6 +118,10 @@ enum Verb {
     Do(r#do::Arguments),
     /// Show what queues and pools do, and what each module uses
     Status(status::Arguments),
+    /// Show what happens in a queue or pool while it happens, until it is interrupted
+    Watch(watch::Arguments),
+    /// Show again and again which modules use how much, until it is interrupted
+    Top(top::Arguments),
     /// Show one module's whole life from the journal
     Logs(logs::Arguments),
     /// Say what is wrong with the settings
@@ -169,6 +176,8 @@ impl Verb {
             Self::Send(arguments) => arguments.run(shell).await,
             Self::Do(arguments) => arguments.run(shell).await,
             Self::Status(arguments) => arguments.run(shell).await,
+            Self::Watch(arguments) => arguments.run(shell).await,
+            Self::Top(arguments) => arguments.run(shell).await,
             Self::Logs(arguments) => arguments.run(shell).await,
             Self::Check(arguments) => arguments.run(shell),
             Self::Apply(arguments) => arguments.run(shell),

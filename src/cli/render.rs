@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 /// The shortest abbreviation of a uid that is printed, in characters.
-const SHORT: usize = 8;
+pub(super) const SHORT: usize = 8;
 
 /// How long uids are to be printed, in characters, so that no two of `uids` look the same.
 pub(super) fn short_length(uids: &[&str]) -> usize {

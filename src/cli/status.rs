@@ -13,26 +13,26 @@ pub(super) struct Arguments {}
 
 /// The answer to `status` (protocol.md section 3).
 #[derive(Debug, Deserialize)]
-struct Report {
+pub(super) struct Report {
     text: String,
     #[serde(default)]
-    queue: Vec<Module>,
+    pub(super) queue: Vec<Module>,
     #[serde(default)]
-    pool: Vec<Module>,
+    pub(super) pool: Vec<Module>,
     #[serde(default)]
-    background: Option<Module>,
+    pub(super) background: Option<Module>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Module {
-    uid: String,
+pub(super) struct Module {
+    pub(super) uid: String,
     #[serde(rename = "type")]
-    type_name: String,
-    state: String,
+    pub(super) type_name: String,
+    pub(super) state: String,
     since: f64,
-    memory: Option<u64>,
-    cpu: Option<f64>,
-    tasks: Option<u64>,
+    pub(super) memory: Option<u64>,
+    pub(super) cpu: Option<f64>,
+    pub(super) tasks: Option<u64>,
 }
 
 impl Arguments {
@@ -61,7 +61,7 @@ impl Arguments {
     }
 }
 
-fn text(name: &str, report: &Report, now: SystemTime) -> String {
+pub(super) fn text(name: &str, report: &Report, now: SystemTime) -> String {
     let mut text = format!("{}: {}\n", render::one_line(name), render::one_line(&report.text));
     let listed = report.queue.iter().chain(&report.pool).enumerate().map(|(at, module)| ((at + 1).to_string(), module));
     let modules: Vec<(String, &Module)> =
@@ -91,12 +91,12 @@ fn text(name: &str, report: &Report, now: SystemTime) -> String {
     text
 }
 
-fn unknown() -> String {
+pub(super) fn unknown() -> String {
     "-".to_owned()
 }
 
 /// Such as `23.4M`.
-fn bytes(bytes: u64) -> String {
+pub(super) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "K", "M", "G", "T"];
     let mut unit = 0;
     let mut scale = 1u64;
@@ -110,7 +110,7 @@ fn bytes(bytes: u64) -> String {
 }
 
 /// Such as `1.25s`, `3min 20s` or `2h 5min`: the two largest units.
-fn duration(duration: Duration) -> String {
+pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
         (0, 0, 0, seconds) => format!("{seconds}.{:02}s", duration.subsec_millis() / 10),

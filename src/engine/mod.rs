@@ -176,6 +176,18 @@ pub enum Told {
     Suspend,
 }
 
+impl Told {
+    /// The state of a module that was told this, as clients know it.
+    #[must_use]
+    pub const fn state(self) -> &'static str {
+        match self {
+            Self::Nothing => "waiting",
+            Self::Play => "playing",
+            Self::Suspend => "suspended",
+        }
+    }
+}
+
 /// A module in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {

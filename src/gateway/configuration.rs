@@ -41,6 +41,8 @@ pub struct Configuration {
     pub drain_timeout: Duration,
     /// Connections of clients at once; the next is answered 503 and closed.
     pub max_connections: usize,
+    /// Browsers that may follow events at once; the next is answered 503.
+    pub max_event_streams: usize,
     /// By which names it may be asked.
     pub hosts: Hosts,
     /// Pages of other sites that may ask it.
@@ -69,6 +71,7 @@ impl Configuration {
             idle_timeout: settings.gateway.idle_timeout,
             drain_timeout: settings.gateway.service_timeout,
             max_connections: settings.gateway.max_connections,
+            max_event_streams: settings.gateway.max_event_streams,
             hosts: Hosts::new(&settings.gateway.hosts),
             origins: settings.gateway.origins.clone(),
             ..Self::default()
@@ -92,6 +95,7 @@ impl Default for Configuration {
             idle_timeout: Duration::from_secs(60),
             drain_timeout: DEFAULT_TIMEOUT,
             max_connections: 1024,
+            max_event_streams: 1024,
             hosts: Hosts::default(),
             origins: Vec::new(),
             tokens: Arc::default(),
@@ -110,7 +114,7 @@ mod tests {
     fn what_the_settings_say() {
         let text = r#"{"ports": {"queue": 15580, "wsgi": 15888, "volume": 15590}, "name": "é", "public": ["name"],
             "static_path": "/srv/page", "wsgi_prefix": "/api/", "static_prefix": "/", "max_line_bytes": 5000000,
-            "gateway": {"service_timeout": 2000, "idle_timeout": 3000, "header_timeout": 4000, "max_connections": 5,
+            "gateway": {"service_timeout": 2000, "idle_timeout": 3000, "header_timeout": 4000, "max_connections": 5, "max_event_streams": 4,
                         "max_body_bytes": 6000000, "hosts": ["kiosk"], "origins": ["http://a"]}}"#;
         let settings = Settings::parse(text, Path::new("settings.json")).unwrap();
         let configuration = Configuration::from_settings(&settings);
@@ -123,6 +127,7 @@ mod tests {
         let seconds = [configuration.service_timeout, configuration.idle_timeout, configuration.header_timeout];
         assert_eq!(seconds.map(|timeout| timeout.as_secs()), [2, 3, 4]);
         assert_eq!((configuration.drain_timeout, configuration.max_connections), (configuration.service_timeout, 5));
+        assert_eq!(configuration.max_event_streams, 4);
         assert!(configuration.hosts.allow(&Host::Name("kiosk".to_owned())));
         assert_eq!(configuration.origins, [Origin::parse("http://a").unwrap()]);
     }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::socket::Socket;
 use super::watch::Watch;
-use super::{Configuration, Gateway, Stream};
+use super::{Configuration, Gateway, Stream, events};
 
 /// Requests under way at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 100;
@@ -49,7 +49,11 @@ pub(super) async fn serve(gateway: Gateway, stream: Stream, shutdown: Cancellati
         let (gateway, watch) = (gateway.clone(), Arc::clone(&watch));
         async move {
             let _in_request = watch.request(request.version());
-            Ok::<_, Infallible>(gateway.handle(request).await)
+            let answer = gateway.handle(request).await;
+            if events::is_stream(&answer) {
+                watch.stream();
+            }
+            Ok::<_, Infallible>(answer)
         }
     });
     let mut connection = pin!(shared.protocol.serve_connection(socket, service));

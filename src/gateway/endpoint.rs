@@ -1,6 +1,7 @@
-//! Posting to a service.
+//! A service behind the gateway: posting to it, and its events.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
+use super::events::{self, Browsers, Hub};
 use super::{Answer, Configuration, answer, body, guard};
 use crate::access::{Verdict, judge};
 use crate::client::{Client, ClientError, Endpoint};
@@ -20,8 +22,9 @@ use crate::protocol::validate;
 pub(super) struct Service {
     name: String,
     client: Client,
-    /// Longest answer, in bytes, and longest wait, that the client was made with.
-    limits: (usize, Duration),
+    hub: Arc<Hub>,
+    /// Longest answer, in bytes, longest wait and longest silence, that client and hub were made with.
+    limits: (usize, Duration, Duration),
     /// The last request had no answer. A page may ask a dead service every second; the journal is told once.
     is_failing: AtomicBool,
 }
@@ -30,12 +33,23 @@ impl Service {
     pub(super) fn new(name: &str, endpoint: &Endpoint, configuration: &Configuration) -> Self {
         let limits = limits(configuration);
         let client = Client::with(endpoint.clone(), limits.0, limits.1);
-        Self { name: name.to_owned(), client, limits, is_failing: AtomicBool::new(false) }
+        let hub = Arc::new(Hub::new(name, endpoint, limits.0, limits.1, limits.2));
+        Self { name: name.to_owned(), client, hub, limits, is_failing: AtomicBool::new(false) }
     }
 
     /// Whether one that were made anew like this would be no other.
     pub(super) fn is_at(&self, endpoint: &Endpoint, configuration: &Configuration) -> bool {
         self.client.endpoint() == endpoint && self.limits == limits(configuration)
+    }
+
+    /// Its events.
+    pub(super) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Answers a request for its events.
+    pub(super) async fn events(&self, configuration: &Configuration, browsers: &Browsers, parts: &Parts) -> Answer {
+        events::answer(&self.hub, &self.name, configuration, browsers, parts).await
     }
 
     #[cfg(test)]
@@ -109,11 +123,12 @@ impl Service {
     }
 }
 
-const fn limits(configuration: &Configuration) -> (usize, Duration) {
-    (configuration.max_line_bytes, configuration.service_timeout)
+const fn limits(configuration: &Configuration) -> (usize, Duration, Duration) {
+    (configuration.max_line_bytes, configuration.service_timeout, configuration.idle_timeout)
 }
 
-fn status(error: &ClientError) -> StatusCode {
+/// With which status it is said that a service gave no answer.
+pub(super) fn status(error: &ClientError) -> StatusCode {
     match error {
         ClientError::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
         ClientError::NotOneLine { .. } => StatusCode::BAD_REQUEST,

@@ -69,7 +69,7 @@ impl Admitted {
         let mut answer = answer::nothing();
         let headers = answer.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST"));
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Authorization, Content-Type"));
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Authorization, Content-Type, Last-Event-ID"));
         headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
         Some(answer)
     }

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!   serve ──▶ connection ──▶ Gateway::handle ──route──▶ endpoint ──▶ client ──▶ a service
-//!  (accept,   (time-outs,      │  ▲           ├────────▶ settings.json
-//!   limits,    drain)          ▼  │           ├────────▶ files ──▶ static_path
-//!   drain)                     guard          └────────▶ answer: 404, 405
-//!                        (host, origin, token)
+//!  (accept,   (time-outs,      │  ▲           ├────────▶ events ◀─watch─ the same service
+//!   limits,    drain)          ▼  │           ├────────▶ settings.json
+//!   drain)                     guard          ├────────▶ files ──▶ static_path
+//!                   (host, origin, token)     └────────▶ answer: 404, 405
 //! ```
 //!
 //! Everything that looks at a whole request whatever its path belongs at the top of [`Gateway::handle`]; what answers
@@ -22,6 +22,7 @@ mod body;
 mod configuration;
 mod connection;
 mod endpoint;
+mod events;
 mod files;
 mod guard;
 mod route;
@@ -46,6 +47,7 @@ pub use configuration::Configuration;
 pub use serve::{Accept, Stream};
 
 use connection::Protocol;
+use events::Browsers;
 use files::Files;
 use guard::Admitted;
 use route::{Route, Routes};
@@ -64,6 +66,7 @@ struct Shared {
     files: Option<Files>,
     protocol: Protocol,
     bodies: body::Room,
+    browsers: Browsers,
 }
 
 impl Shared {
@@ -73,7 +76,8 @@ impl Shared {
         let files = configuration.static_path.as_deref().map(Files::new);
         let protocol = connection::protocol(&configuration);
         let bodies = body::Room::new(configuration.max_body_bytes);
-        Self { configuration, routes, files, protocol, bodies }
+        let browsers = before.map(|before| Arc::clone(&before.browsers)).unwrap_or_default();
+        Self { configuration, routes, files, protocol, bodies, browsers }
     }
 
     /// Answers a request that is for us.
@@ -82,10 +86,11 @@ impl Shared {
         B: Body<Data = Bytes> + Send,
         B::Error: Display,
     {
-        let Self { configuration, routes, files, protocol: _, bodies } = self;
+        let Self { configuration, routes, files, protocol: _, bodies, browsers } = self;
         let Some(path) = route::decode(parts.uri.path()) else { return answer::not_found() };
         match routes.find(&path) {
             Route::Service(service) => service.answer(configuration, bodies, parts, body).await,
+            Route::Events(service) => service.events(configuration, browsers, parts).await,
             Route::Settings if is_read(&parts.method) => answer::json(configuration.public.clone()),
             Route::Settings => answer::method_not_allowed("GET, HEAD"),
             Route::File(path) => match files {
@@ -105,10 +110,14 @@ impl Gateway {
     }
 
     /// Goes by another configuration from now on. Requests that are worked on end as they began; connections that are open
-    /// keep their limits.
+    /// keep their limits. Whoever follows events of a service that has moved, or takes other tokens, has to come again.
     pub fn configure(&self, configuration: Configuration) {
         let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
-        *shared = Arc::new(Shared::new(configuration, Some(&shared)));
+        let new = Arc::new(Shared::new(configuration, Some(&shared)));
+        shared
+            .routes
+            .give_way(&new.routes, |name| shared.configuration.tokens.guard_of(name) == new.configuration.tokens.guard_of(name));
+        *shared = new;
     }
 
     /// Answers one request. Whatever goes wrong is an answer, too.

@@ -14,6 +14,8 @@ use super::endpoint::Service;
 pub(super) enum Route<'a> {
     /// To a service.
     Service(&'a Service),
+    /// To the events of a service.
+    Events(&'a Service),
     /// To the public settings.
     Settings,
     /// To the static file of this path below `static_path`.
@@ -45,13 +47,30 @@ impl Routes {
         }
     }
 
+    /// Ends the events of services that `new` has no more, and makes those who follow others come again where who may do so is not
+    /// as it was.
+    pub(super) fn give_way(&self, new: &Self, is_guarded_alike: impl Fn(&str) -> bool) {
+        for (name, service) in &self.services {
+            if new.services.get(name).is_none_or(|same| !Arc::ptr_eq(same, service)) {
+                service.hub().close();
+            } else if !is_guarded_alike(name) {
+                service.hub().end();
+            }
+        }
+    }
+
+    /// Ends all events, for good.
+    pub(super) fn end_events(&self) {
+        self.services.values().for_each(|service| service.hub().close());
+    }
+
     /// Where `path`, decoded, leads. As in the original a path below that of a service or of the settings leads there,
     /// too, and those come before a static file of the same name.
     pub(super) fn find<'a>(&'a self, path: &'a str) -> Route<'a> {
         if let Some(below) = path.strip_prefix(&*self.wsgi_prefix) {
-            let name = below.split_once('/').map_or(below, |(name, _)| name);
+            let (name, rest) = below.split_once('/').unwrap_or((below, ""));
             if let Some(service) = self.services.get(name) {
-                return Route::Service(service);
+                return if rest == "events" { Route::Events(service) } else { Route::Service(service) };
             }
             if name == "settings.json" {
                 return Route::Settings;
@@ -89,6 +108,7 @@ mod tests {
     fn find(routes: &Routes, path: &str) -> String {
         match routes.find(&decode(path).unwrap()) {
             Route::Service(service) => service.name().to_owned(),
+            Route::Events(service) => format!("events of {}", service.name()),
             Route::File(path) => format!("file {path}"),
             other => format!("{other:?}"),
         }
@@ -104,6 +124,10 @@ mod tests {
             ("/queue/../pool", "queue"),
             ("/%71ueue", "queue"),
             ("/queue%2f", "queue"),
+            ("/queue/events", "events of queue"),
+            ("/caf%C3%A9/events", "events of café"),
+            ("/queue/events/", "queue"),
+            ("/settings.json/events", "Settings"),
             ("/caf%C3%A9", "café"),
             ("/QUEUE", "Nowhere"),
             ("/queuex", "Nowhere"),

@@ -90,6 +90,8 @@ impl Gateway {
             }
         }
         drop(source);
+        // Which would go on without end.
+        self.shared().routes.end_events();
         let all = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(self.drain_timeout(), all).await.is_err() {
             tracing::warn!("{} connections of clients were dropped with a request under way.", connections.len());
@@ -97,11 +99,12 @@ impl Gateway {
     }
 }
 
-/// One of the connections that there may be; free again when dropped. How many that are may change meanwhile.
-struct Place(Arc<AtomicUsize>);
+/// One of the connections, or of the browsers that follow events, that there may be; free again when dropped. How many that are may change meanwhile.
+#[derive(Debug)]
+pub(super) struct Place(Arc<AtomicUsize>);
 
 impl Place {
-    fn take(taken: &Arc<AtomicUsize>) -> Self {
+    pub(super) fn take(taken: &Arc<AtomicUsize>) -> Self {
         taken.fetch_add(1, Relaxed);
         Self(Arc::clone(taken))
     }

@@ -2,11 +2,13 @@
 //! has yet to read.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use super::Stream;
 use super::watch::Watch;
@@ -24,6 +26,31 @@ pub(super) struct Socket {
 impl Socket {
     pub(super) fn new(stream: Stream, watch: Arc<Watch>) -> Self {
         Self { stream, watch, is_ended: false, is_closed: false }
+    }
+}
+
+impl Socket {
+    /// Ready where the client has closed its side and nothing is left to be read.
+    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let peek = |socket: BorrowedFd<'_>| Ok(recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK)?);
+        loop {
+            let peeked = match &self.stream {
+                Stream::Left(tcp) => match ready!(tcp.poll_read_ready(cx)) {
+                    Ok(()) => tcp.try_io(Interest::READABLE, || peek(tcp.as_fd())),
+                    Err(error) => Err(error),
+                },
+                Stream::Right(unix) => match ready!(unix.poll_read_ready(cx)) {
+                    Ok(()) => unix.try_io(Interest::READABLE, || peek(unix.as_fd())),
+                    Err(error) => Err(error),
+                },
+            };
+            match peeked {
+                Ok(0) => return Poll::Ready(()),
+                Ok(_) => return Poll::Pending,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
     }
 }
 
@@ -60,7 +87,12 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        // Nobody reads while an answer is under way, and this is asked whenever there is nothing left to write.
+        if this.watch.is_streaming() && this.poll_end(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     /// Closes our side and, unless the client has closed its own, goes on reading until it does; the [`Watch`] sees to

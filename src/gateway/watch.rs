@@ -39,6 +39,8 @@ pub(super) struct Watch {
     closing: AtomicU64,
     /// Requests worked on; more than one only over HTTP/2.
     requests: AtomicU32,
+    /// The answer under way goes on without end.
+    is_streaming: AtomicBool,
     /// HTTP/2, where heads cannot be told from the rest by looking at bytes.
     is_multiplexed: AtomicBool,
 }
@@ -53,6 +55,7 @@ impl Watch {
             head_began: AtomicU64::new(NEVER),
             closing: AtomicU64::new(NEVER),
             requests: AtomicU32::new(0),
+            is_streaming: AtomicBool::new(false),
             is_multiplexed: AtomicBool::new(false),
         }
     }
@@ -87,8 +90,20 @@ impl Watch {
             self.is_multiplexed.store(true, Relaxed);
         }
         self.head_began.store(NEVER, Relaxed);
+        self.is_streaming.store(false, Relaxed);
         self.requests.fetch_add(1, Relaxed);
         InRequest(self)
+    }
+
+    /// The answer that begins goes on without end.
+    pub(super) fn stream(&self) {
+        // Over HTTP/2 a client says itself that it has had enough.
+        self.is_streaming.store(!self.is_multiplexed.load(Relaxed), Relaxed);
+    }
+
+    /// Whether a client that has closed its side is gone: who has had enough of an answer without end says so by nothing else.
+    pub(super) fn is_streaming(&self) -> bool {
+        self.is_streaming.load(Relaxed)
     }
 
     /// When the connection ends if nothing more happens.

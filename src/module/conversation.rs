@@ -409,6 +409,9 @@ impl<'a> Conversation<'a> {
             self.update.take();
         }
         self.write_answers();
+        if self.parameters.is_news() {
+            let _ = self.events.send(Event::Parameters { uid: self.uid }).await;
+        }
         Ok(read)
     }
 

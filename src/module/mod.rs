@@ -40,6 +40,7 @@ mod task;
 
 pub(crate) use adopt::{Adoption, adopt};
 pub use ending::{Cause, Ending};
+pub(crate) use parameters::Changed;
 pub use parameters::Parameters;
 pub(crate) use task::dead;
 pub use task::{Birth, spawn};
@@ -82,6 +83,11 @@ pub enum Event {
         uid: Uid,
         /// Why.
         cause: Cause,
+    },
+    /// Its parameters have changed; not told again before somebody has looked.
+    Parameters {
+        /// The module.
+        uid: Uid,
     },
     /// No process is left; the last event of each module.
     Gone {

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use serde_json::value::RawValue;
 
 use crate::protocol::{Object, Raw, raw_text, write_object};
@@ -16,16 +16,40 @@ const RESTARTS: &str = "shmooze_restarts";
 /// When one that waits is started again, in seconds since 1970.
 const RESTART_AT: &str = "shmooze_restart_at";
 
+/// Names that are kept of what has changed since it was looked at last; of a module that changes more, nothing but that is known.
+const MOST_NAMES: usize = 1024;
+
 /// Cached parameters of one module. The module's task writes, everybody reads without waiting for it.
 #[derive(Debug, Default)]
 pub struct Parameters {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     values: IndexMap<Box<str>, Raw>,
     bytes: usize,
+    /// What has changed since it was taken last; `None` where that is too much.
+    changed: Option<IndexSet<Box<str>>>,
+    /// That something has changed was told since then.
+    is_told: bool,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self { values: IndexMap::new(), bytes: 0, changed: Some(IndexSet::new()), is_told: false }
+    }
+}
+
+/// What has changed of a module's parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// Nothing that is not known.
+    Nothing,
+    /// These: the values that they have now, as the text of an object, and the names of those that are gone.
+    Some(Vec<u8>, Vec<Box<str>>),
+    /// More than was kept.
+    TooMuch,
 }
 
 /// A module announced more than is kept.
@@ -60,10 +84,39 @@ impl Parameters {
 
     /// All of them, as the text of an object.
     pub(super) fn all(&self) -> Vec<u8> {
-        let names: Vec<Box<str>> = self.with(|inner| inner.values.keys().cloned().collect());
         let mut out = Vec::new();
-        self.write(names.iter().map(AsRef::as_ref), &mut out);
+        self.write_all(&mut out);
         out
+    }
+
+    /// Appends all of them, as the text of an object.
+    pub(crate) fn write_all(&self, out: &mut Vec<u8>) {
+        self.with(|inner| write_object(inner.values.iter().map(|(name, value)| (&**name, &**value)), out));
+    }
+
+    /// Whether something has changed of which nobody was told since [`Parameters::take_changed`]; true once.
+    pub(super) fn is_news(&self) -> bool {
+        self.with(|inner| {
+            let has_changed = inner.changed.as_ref().is_none_or(|names| !names.is_empty());
+            has_changed && !std::mem::replace(&mut inner.is_told, true)
+        })
+    }
+
+    /// What has changed since this was asked last.
+    pub(crate) fn take_changed(&self) -> Changed {
+        self.with(|inner| {
+            inner.is_told = false;
+            match inner.changed.replace(IndexSet::new()) {
+                None => Changed::TooMuch,
+                Some(names) if names.is_empty() => Changed::Nothing,
+                Some(names) => {
+                    let mut set = Vec::new();
+                    let there = names.iter().filter_map(|name| inner.values.get_key_value(name));
+                    write_object(there.map(|(name, value)| (&**name, &**value)), &mut set);
+                    Changed::Some(set, names.into_iter().filter(|name| !inner.values.contains_key(name)).collect())
+                }
+            }
+        })
     }
 
     /// Merges `new` into what is there; answers whether anything changed.
@@ -131,13 +184,25 @@ impl Inner {
             self.bytes = bytes;
             self.values.insert(name.into(), value.to_owned());
         }
+        self.note(name);
         Ok(true)
     }
 
     fn unset(&mut self, name: &str) -> bool {
         let Some(old) = self.values.shift_remove(name) else { return false };
         self.bytes -= name.len() + old.get().len();
+        self.note(name);
         true
+    }
+
+    fn note(&mut self, name: &str) {
+        let Some(names) = &mut self.changed else { return };
+        if !names.contains(name) {
+            names.insert(name.into());
+        }
+        if names.len() > MOST_NAMES {
+            self.changed = None;
+        }
     }
 }
 
@@ -166,6 +231,26 @@ mod tests {
         assert!(!parameters.unset(["a"].into_iter()));
         assert_eq!(show(&parameters, &["a"]), "{}");
         assert_eq!(parameters.get("b").unwrap().get(), r#"[1, {"c":null}]"#);
+    }
+
+    #[test]
+    fn what_has_changed_is_told_once() {
+        let parameters = Parameters::default();
+        assert!(!parameters.is_news());
+        assert_eq!(parameters.take_changed(), Changed::Nothing);
+        set(&parameters, r#"{"a": 1, "b": 2, "a": 3}"#).unwrap();
+        parameters.unset(["b", "nope"].into_iter());
+        assert_eq!([parameters.is_news(), parameters.is_news()], [true, false]);
+        assert_eq!(parameters.take_changed(), Changed::Some(br#"{"a": 3}"#.to_vec(), vec!["b".into()]));
+        set(&parameters, r#"{"a": 3}"#).unwrap();
+        assert!(!parameters.is_news(), "it is what it was");
+        for number in 0..=MOST_NAMES {
+            set(&parameters, &format!(r#"{{"x{number}": 0}}"#)).unwrap();
+            parameters.unset([format!("x{number}").as_str()].into_iter());
+        }
+        assert!(parameters.is_news());
+        assert_eq!(parameters.take_changed(), Changed::TooMuch);
+        assert_eq!(parameters.take_changed(), Changed::Nothing);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub enum Verb {
     History,
     /// `status`
     Status,
+    /// `watch`
+    Watch,
 }
 
 impl Verb {
@@ -65,6 +67,7 @@ impl Verb {
             "ask_background" => Self::AskBackground,
             "history" => Self::History,
             "status" => Self::Status,
+            "watch" => Self::Watch,
             _ => return None,
         })
     }
@@ -89,6 +92,7 @@ impl Verb {
             Self::AskBackground => "ask_background",
             Self::History => "history",
             Self::Status => "status",
+            Self::Watch => "watch",
         }
     }
 
@@ -108,6 +112,7 @@ impl Verb {
             Self::TellModule | Self::TellBackground => &["uid", "cmd", "args"],
             Self::AskModule | Self::AskBackground => &["uid", "parameters"],
             Self::History => &["limit"],
+            Self::Watch => &["revision", "timeout"],
         }
     }
 }
@@ -192,6 +197,13 @@ pub enum Command<'a> {
     History(Option<usize>),
     /// Show what the service does, and what each module uses.
     Status,
+    /// Tell what has changed.
+    Watch {
+        /// Since when; `None` for everything as it is.
+        revision: Option<u64>,
+        /// How long to wait for it, in ms.
+        timeout: u64,
+    },
 }
 
 impl<'a> Command<'a> {
@@ -208,6 +220,12 @@ impl<'a> Command<'a> {
         let required = |argument| args.get(argument).ok_or(ProtocolError::MissingArgument { command, argument });
         let ill_typed = |argument, expected| ProtocolError::ArgumentType { command, argument, expected };
         let wanted = || wanted(args).ok_or(ill_typed("parameters", "an object of lists of names"));
+        let whole = |argument| match args.get(argument) {
+            None => Ok(None),
+            Some(number) => {
+                number.get().parse::<u64>().map(Some).map_err(|_| ill_typed(argument, "a number that is not negative"))
+            }
+        };
         let uid = || required("uid").map(|uid| as_string(uid).and_then(|uid| uid.parse().ok()));
         Ok(match verb {
             Verb::ModulesAvailable => Self::ModulesAvailable,
@@ -233,10 +251,8 @@ impl<'a> Command<'a> {
                 let list = as_list(required("parameters")?).ok_or(ill_typed("parameters", "a list of names"))?;
                 Self::Ask { target, parameters: list.into_iter().filter_map(as_string).collect() }
             }
-            Verb::History => Self::History(match args.get("limit") {
-                None => None,
-                Some(limit) => Some(limit.get().parse().map_err(|_| ill_typed("limit", "a number that is not negative"))?),
-            }),
+            Verb::History => Self::History(whole("limit")?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))),
+            Verb::Watch => Self::Watch { revision: whole("revision")?, timeout: whole("timeout")?.unwrap_or_default() },
         })
     }
 }

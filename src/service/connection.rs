@@ -52,7 +52,7 @@ pub(super) async fn converse<S: Socket, H: Handler>(
     let mut held = room.lines.hold();
     let mut late = Instant::now();
     let mut appetite = LITTLE;
-    let mut shutdown = pin!(shutdown.cancelled());
+    let mut is_ending = pin!(shutdown.cancelled());
     loop {
         let begun = lines.rest().0.len();
         if begun <= SMALL_LINE {
@@ -67,7 +67,7 @@ pub(super) async fn converse<S: Socket, H: Handler>(
                 let grown = timeout(PATIENCE, held.grow(needed));
                 let grown = tokio::select! {
                     biased;
-                    () = shutdown.as_mut() => return Ok(()),
+                    () = is_ending.as_mut() => return Ok(()),
                     grown = grown => grown,
                 };
                 if grown.is_err() {
@@ -79,7 +79,7 @@ pub(super) async fn converse<S: Socket, H: Handler>(
         }
         let readable = poll_fn(|cx| match answers.socket.poll_readable(cx) {
             Poll::Ready(readable) => Poll::Ready(Some(readable)),
-            Poll::Pending => shutdown.as_mut().poll(cx).map(|()| None),
+            Poll::Pending => is_ending.as_mut().poll(cx).map(|()| None),
         });
         let readable = if held.is_nothing() { Ok(readable.await) } else { timeout_at(late, readable).await };
         match readable {
@@ -98,7 +98,7 @@ pub(super) async fn converse<S: Socket, H: Handler>(
         let received = answers.socket.read_buf(lines.space(appetite)).await?;
         while let Some(line) = lines.next_line() {
             match line {
-                Ok(line) => answer(&*handler, &line, &mut answers).await,
+                Ok(line) => answer(&*handler, &line, &shutdown, &mut answers).await,
                 Err(too_long) => answers.put(ProtocolError::LineTooLong(too_long.limit).into()).await,
             }
             answers.end_line().await?;
@@ -112,17 +112,17 @@ pub(super) async fn converse<S: Socket, H: Handler>(
 }
 
 /// Answers one line, without a newline. A list is carried out to its end though nobody is there to be answered any more.
-async fn answer<S: Socket, H: Handler>(handler: &H, line: &[u8], answers: &mut Answers<'_, S>) {
+async fn answer<S: Socket, H: Handler>(handler: &H, line: &[u8], shutdown: &CancellationToken, answers: &mut Answers<'_, S>) {
     let mut rewritten = String::new();
     match Incoming::read(line, &mut rewritten) {
-        Ok(Incoming::One(request)) => respond(handler, request, answers).await,
+        Ok(Incoming::One(request)) => respond(handler, request, shutdown, answers).await,
         Ok(Incoming::Many(requests)) => {
             answers.text("[");
             for (at, request) in requests.into_iter().enumerate() {
                 if at > 0 {
                     answers.text(", ");
                 }
-                respond(handler, request, answers).await;
+                respond(handler, request, shutdown, answers).await;
             }
             answers.text("]");
         }
@@ -134,12 +134,17 @@ async fn answer<S: Socket, H: Handler>(handler: &H, line: &[u8], answers: &mut A
 async fn respond<'a, S: Socket, H: Handler>(
     handler: &'a H,
     request: Result<Request<'a>, ProtocolError>,
+    shutdown: &CancellationToken,
     answers: &mut Answers<'_, S>,
 ) {
     match request.map(|request| handler.call(request)) {
         Ok(Reply::Now(response)) => answers.put(response).await,
         Ok(Reply::Text(text)) => answers.put_text(&text).await,
         Ok(Reply::Later(response)) => answers.put(response.await).await,
+        Ok(Reply::News(response)) => {
+            let response = shutdown.run_until_cancelled(response).await;
+            answers.put(response.unwrap_or_else(|| ProtocolError::ShuttingDown.into())).await;
+        }
         Err(error) => answers.put(error.into()).await,
     }
 }

@@ -41,6 +41,8 @@ pub enum Reply<'a> {
     Text(Arc<str>),
     /// Known later. Requests of the same connection wait for it, those of others do not.
     Later(BoxFuture<'a, Response>),
+    /// As [`Reply::Later`], but nothing is carried out: it waits for something to tell, and is given up when the service ends.
+    News(BoxFuture<'a, Response>),
 }
 
 /// Answers requests.

@@ -31,6 +31,8 @@ pub struct Gateway {
     pub header_timeout: Duration,
     /// How many clients may be connected at once.
     pub max_connections: usize,
+    /// How many of them may follow events at once.
+    pub max_event_streams: usize,
     /// Names by which it may be asked, besides those that it has anyway ([`Hosts`](crate::access::Hosts)).
     pub hosts: Vec<HostRule>,
     /// Pages of other sites that may ask it.
@@ -48,6 +50,7 @@ impl Gateway {
             idle_timeout: Duration::from_millis(75_000),
             header_timeout: Duration::from_millis(10_000),
             max_connections: 10_000,
+            max_event_streams: 8_000,
             hosts: Vec::new(),
             origins: Vec::new(),
         }
@@ -55,13 +58,14 @@ impl Gateway {
 
     /// Reads the object; what is at fault in it keeps its default.
     pub(super) fn read(reader: &mut Reader<'_>, node: &Node<'_>, max_line_bytes: usize) -> Self {
-        const KEYS: [&str; 8] = [
+        const KEYS: [&str; 9] = [
             "address",
             "max_body_bytes",
             "service_timeout",
             "idle_timeout",
             "header_timeout",
             "max_connections",
+            "max_event_streams",
             "hosts",
             "origins",
         ];
@@ -85,9 +89,13 @@ impl Gateway {
                 *time = given;
             }
         }
-        let connections = fields.get("max_connections");
-        if let Some(number) = connections.and_then(|node| read_size(reader, &node, "connections", &CONNECTIONS)) {
-            gateway.max_connections = number;
+        for (key, units, most) in [
+            ("max_connections", "connections", &mut gateway.max_connections),
+            ("max_event_streams", "streams", &mut gateway.max_event_streams),
+        ] {
+            if let Some(number) = fields.get(key).and_then(|node| read_size(reader, &node, units, &CONNECTIONS)) {
+                *most = number;
+            }
         }
         if let Some(node) = fields.get("hosts") {
             let expected = "a name such as \"kiosk.example\", \".example\" for all that end in it, or \"*\" for any";
@@ -109,6 +117,7 @@ impl Gateway {
             ("idle_timeout".to_owned(), milliseconds(self.idle_timeout)),
             ("header_timeout".to_owned(), milliseconds(self.header_timeout)),
             ("max_connections".to_owned(), self.max_connections.into()),
+            ("max_event_streams".to_owned(), self.max_event_streams.into()),
             ("hosts".to_owned(), self.hosts.iter().map(ToString::to_string).collect()),
             ("origins".to_owned(), self.origins.iter().map(ToString::to_string).collect()),
         ])

@@ -210,7 +210,7 @@ async fn pages_of_a_listed_site() {
     };
     let reply = ask(&mut http, &preflight("https://wall.example")).await;
     assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, Some("https://wall.example")));
-    assert_eq!(reply.header("access-control-allow-headers"), Some("Authorization, Content-Type"));
+    assert_eq!(reply.header("access-control-allow-headers"), Some("Authorization, Content-Type, Last-Event-ID"));
     assert_eq!(reply.header("access-control-allow-methods"), Some("GET, HEAD, POST"));
     assert_eq!(reply.header("vary"), Some("Origin"));
     let reply = ask(&mut http, &preflight("https://evil.example")).await;

@@ -26,6 +26,7 @@ fn everything_is_read() {
     gateway.address = "::1".parse().unwrap();
     gateway.service_timeout = Duration::from_secs(5);
     gateway.max_connections = 100;
+    gateway.max_event_streams = 50;
     gateway.hosts = vec![HostRule::Name("kiosk.example".to_owned()), HostRule::Below("lan".to_owned())];
     gateway.origins = ["https://kiosk.example", "http://10.0.0.5:8080"].map(|text| Origin::parse(text).unwrap()).to_vec();
     assert_eq!(settings.gateway, gateway);

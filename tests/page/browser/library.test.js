@@ -45,7 +45,7 @@ after(async () => {
 test("the page of docs page md", { timeout: 2 * PATIENCE }, async (t) => {
   // The page names no icon; a service without events is 404 or 405.
   const page = await openPage(t, browser, `${family.url}/static/jukebox.html`, { expected: [/404|405/] });
-  await page.locator("#status", { hasText: /^(live|polling)$/ }).waitFor();
+  await page.locator("#status", { hasText: /^live$/ }).waitFor();
   await page.click("#add");
   await page.locator("li", { hasText: "Hello (playing)" }).waitFor();
   await page.click("#add");
@@ -67,7 +67,7 @@ test("a queue that is killed and comes back", { timeout: 4 * PATIENCE }, async (
     window.queue = queue;
     window.subscription = queue.subscribe({ phase: (phase, error) => heard.push([phase, error?.status]) }, { interval: 50 });
   });
-  const isUp = () => ["live", "polling"].includes(subscription.phase) && subscription.state !== null;
+  const isUp = () => subscription.phase === "live" && subscription.state !== null;
   await page.waitForFunction(isUp);
   const { uid } = await page.evaluate(() => queue.query("add", { type: "echo", args: { title: "x" } }));
   await page.waitForFunction((uid) => subscription.state.queue.some((module) => module.uid === uid), uid);
