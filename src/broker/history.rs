@@ -6,8 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::module::{Ending, Handle};
+use crate::module::{Ending, Handle, Reached};
 use crate::scope::{Exceeded, Exit};
+use crate::store::Module;
 
 /// How many endings are kept.
 pub const KEPT: usize = crate::handover::LIVES;
@@ -26,7 +27,7 @@ impl History {
 
     /// Keeps how `module` ended; answers what is told of it.
     pub(super) fn push(&self, module: &Handle, ending: &Ending) -> Value {
-        let life = json!({
+        self.keep(json!({
             "uid": module.uid().to_string(),
             "type": module.type_name(),
             "added": seconds(module.added()),
@@ -36,7 +37,25 @@ impl History {
             "exit": exit(ending.exit),
             "exceeded": ending.exceeded.map(exceeded),
             "text": ending.to_string(),
-        });
+        }))
+    }
+
+    /// Keeps that a module is not launched again; answers what is told of it.
+    pub(super) fn set_aside(&self, module: &Module, reason: &str) -> Value {
+        self.keep(json!({
+            "uid": module.uid.to_string(),
+            "type": &*module.type_name,
+            "added": seconds(crate::handover::time(module.added)),
+            "ended": seconds(SystemTime::now()),
+            "cause": "set_aside",
+            "reached": Reached::Exit.name(),
+            "exit": null,
+            "exceeded": null,
+            "text": format!("set aside: {reason}"),
+        }))
+    }
+
+    fn keep(&self, life: Value) -> Value {
         let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
         if lives.len() == KEPT {
             lives.pop_front();

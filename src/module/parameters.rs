@@ -1,11 +1,12 @@
 //! The parameters that a module has announced.
 
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
 
-use crate::protocol::{Object, Raw, write_object};
+use crate::protocol::{Object, Raw, parse_object, write_object};
 
 /// Names and values may take this many bytes for each module; what would exceed it is refused.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -14,12 +15,25 @@ const MOST_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub struct Parameters {
     inner: Mutex<Inner>,
+    watcher: Watcher,
+}
+
+/// Whom changes are told.
+#[derive(Default)]
+struct Watcher(OnceLock<Box<dyn Fn() + Send + Sync>>);
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.get().is_some() { "Watcher" } else { "None" })
+    }
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     values: IndexMap<Box<str>, Raw>,
     bytes: usize,
+    /// They are those of a process before: what the module announces takes their place.
+    of_before: bool,
 }
 
 /// A module announced more than is kept.
@@ -39,11 +53,31 @@ impl Parameters {
             inner.bytes += name.len() + value.get().len();
             inner.values.insert(name.into(), value);
         }
-        Self { inner: Mutex::new(inner) }
+        Self { inner: Mutex::new(inner), watcher: Watcher::default() }
+    }
+
+    /// Those of a process before, as the text of an object, until the module announces its own.
+    pub(super) fn of_before(text: &str) -> Self {
+        let value: Option<Raw> = serde_json::from_str(text).ok();
+        let object = value.as_deref().and_then(parse_object).unwrap_or_default();
+        let parameters = Self::restore(object.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        parameters.with(|inner| inner.of_before = true);
+        parameters
+    }
+
+    /// From now on `watcher` is called after each change; the first that is given stays.
+    pub(crate) fn watch(&self, watcher: impl Fn() + Send + Sync + 'static) {
+        let _ = self.watcher.0.set(Box::new(watcher));
+    }
+
+    fn changed(&self) {
+        if let Some(watcher) = self.watcher.0.get() {
+            watcher();
+        }
     }
 
     /// All of them, as the text of an object.
-    pub(super) fn all(&self) -> Vec<u8> {
+    pub(crate) fn all(&self) -> Vec<u8> {
         let names: Vec<Box<str>> = self.with(|inner| inner.values.keys().cloned().collect());
         let mut out = Vec::new();
         self.write(names.iter().map(AsRef::as_ref), &mut out);
@@ -55,18 +89,30 @@ impl Parameters {
     /// # Errors
     /// A sentence that says so; what came before the value that exceeds is merged.
     pub fn set(&self, new: &Object<'_>) -> Result<bool, TooLarge> {
-        self.with(|inner| {
-            let mut changed = false;
+        let set = self.with(|inner| {
+            let mut changed = std::mem::take(&mut inner.of_before);
+            if changed {
+                *inner = Inner::default();
+            }
             for (name, value) in new.iter() {
                 changed |= inner.set(name, value)?;
             }
             Ok(changed)
-        })
+        });
+        // Of what was refused a part may have been taken.
+        if set != Ok(false) {
+            self.changed();
+        }
+        set
     }
 
     /// Removes the parameters of these names; answers whether any was there.
     pub fn unset<'a>(&self, names: impl Iterator<Item = &'a str>) -> bool {
-        self.with(|inner| names.filter(|name| inner.unset(name)).count() > 0)
+        let unset = self.with(|inner| names.filter(|name| inner.unset(name)).count() > 0);
+        if unset {
+            self.changed();
+        }
+        unset
     }
 
     /// Appends an object of those of `names` that are there.

@@ -45,6 +45,8 @@ pub struct Birth {
     pub timeouts: Timeouts,
     /// Longest line taken from it, in bytes.
     pub max_line_bytes: usize,
+    /// What is shown as its parameters until it announces any, where it was launched before: the text of an object.
+    pub last_parameters: Option<Arc<str>>,
 }
 
 /// Begins a module's life. Its events go to `events`, its commands and updates into `record`, what another process needs to
@@ -52,7 +54,8 @@ pub struct Birth {
 #[must_use]
 pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, keeper: Keeper, events: mpsc::Sender<Event>) -> Handle {
     let told = (Told::Nothing, birth.added);
-    let (task, handle, tells) = Task::new(birth, Parameters::default(), told, launcher, record, keeper, events);
+    let parameters = birth.last_parameters.as_deref().map(Parameters::of_before).unwrap_or_default();
+    let (task, handle, tells) = Task::new(birth, parameters, told, launcher, record, keeper, events);
     tokio::spawn(task.live(tells));
     handle
 }

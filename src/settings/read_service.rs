@@ -22,6 +22,7 @@ const SPARE_SCOPES: RangeInclusive<u64> = 0..=16;
 /// Longest name of a service, in bytes.
 const MAX_NAME: usize = 32;
 
+const LIST_KEYS: [&str; 4] = ["kind", "modules", "backgrounds", "restore"];
 const PROCESS_KEYS: [&str; 5] = ["process", "environment", "working_directory", "user", "limits"];
 const MODULE_KEYS: [&str; 9] =
     ["process", "environment", "working_directory", "user", "limits", "timeouts", "spare_scopes", "title", "args"];
@@ -74,18 +75,23 @@ fn read_service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service> {
     };
     match kind.value.as_str() {
         Some("queue") => {
-            reader.object_of(node, &["kind", "modules", "backgrounds"]);
+            reader.object_of(node, &LIST_KEYS);
             Some(Service::Queue(Lists {
                 modules: read_types(reader, fields.get("modules")),
                 backgrounds: read_types(reader, fields.get("backgrounds")),
+                restore: read_restore(reader, &fields),
             }))
         }
         Some("pool") => {
             if let Some(backgrounds) = fields.get("backgrounds") {
                 reader.problems.add(&backgrounds.at, "cannot be in a pool: only a queue has backgrounds");
             }
-            reader.object_of(node, &["kind", "modules", "backgrounds"]);
-            Some(Service::Pool(Lists { modules: read_types(reader, fields.get("modules")), backgrounds: IndexMap::new() }))
+            reader.object_of(node, &LIST_KEYS);
+            Some(Service::Pool(Lists {
+                modules: read_types(reader, fields.get("modules")),
+                backgrounds: IndexMap::new(),
+                restore: read_restore(reader, &fields),
+            }))
         }
         Some("app") => {
             reader.object_of(node, &APP_KEYS);
@@ -99,6 +105,10 @@ fn read_service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service> {
             None
         }
     }
+}
+
+fn read_restore(reader: &mut Reader<'_>, fields: &Fields<'_>) -> bool {
+    fields.get("restore").and_then(|node| reader.truth(&node)).unwrap_or_default()
 }
 
 fn read_types(reader: &mut Reader<'_>, node: Option<Node<'_>>) -> IndexMap<String, Arc<ModuleType>> {

@@ -36,6 +36,7 @@ async fn added(world: &World, script: &str) -> (module::Ending, Duration) {
         args: None,
         timeouts: Timeouts { connect: CONNECT, exit: EXIT, terminate: SHORT, ..Timeouts::default() },
         max_line_bytes: 65536,
+        last_parameters: None,
     };
     let uid = birth.uid;
     let (events, mut told) = mpsc::channel(8);

@@ -97,6 +97,7 @@ fn key() -> impl Strategy<Value = String> {
         "limits",
         "timeouts",
         "spare_scopes",
+        "restore",
         "title",
         "args",
         "exit",
