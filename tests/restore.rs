@@ -166,7 +166,7 @@ fn what_fails_three_times_is_set_aside() {
     let database = rusqlite::Connection::open(file(&world, "queue")).unwrap();
     let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(count("SELECT count(*) FROM module"), 1);
-    assert_eq!(count("SELECT count(*) FROM set_aside WHERE args = '{\"song\": 7}' AND reason LIKE 'failed 3 times%'"), 1);
+    assert_eq!(count("SELECT count(*) FROM set_aside WHERE args = '{\"song\":7}' AND reason LIKE 'failed 3 times%'"), 1);
     assert_eq!(count("SELECT count(*) FROM set_aside WHERE type = 'problem'"), 1);
     drop(database);
     let _queue = start(&world, "queue");

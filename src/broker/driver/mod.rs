@@ -1,6 +1,8 @@
 //! The driver: the one task that owns the engine and runs its effects.
 
 mod restore;
+#[cfg(test)]
+mod restore_tests;
 mod stored;
 #[cfg(test)]
 mod tests;
