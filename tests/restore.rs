@@ -192,7 +192,11 @@ fn the_family_in_the_foreground_keeps_its_lists_where_a_user_s_state_is() {
     let world = world();
     let run = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shmooze-run"));
-        command.arg("--settings").arg(&world.settings).env("XDG_STATE_HOME", world.path("xdg")).stdout(std::process::Stdio::null());
+        command
+            .arg("--settings")
+            .arg(&world.settings)
+            .env("XDG_STATE_HOME", world.path("xdg"))
+            .stdout(std::process::Stdio::null());
         Daemon::start(&mut command, 2)
     };
     let family = run();
@@ -292,7 +296,10 @@ fn ask(port: u16, cmd: &str, args: &Value) -> Option<Value> {
 #[test]
 fn killed_again_and_again_nothing_acknowledged_is_missing() {
     let rounds = std::env::var("SHMOOZE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(25);
-    let seed = std::env::var("SHMOOZE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| u64::from(std::process::id()) + 1);
+    let seed = std::env::var("SHMOOZE_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| u64::from(std::process::id()) + 1);
     println!("SHMOOZE_SEED={seed} SHMOOZE_KILLS={rounds}");
     let world = world();
     let mut random = Random(seed);
@@ -310,7 +317,7 @@ fn killed_again_and_again_nothing_acknowledged_is_missing() {
             let mut random = Random(seed + 1 + round);
             thread::spawn(move || while !is_over.load(Ordering::SeqCst) && account.lock().unwrap().act(port, &mut random) {})
         };
-        thread::sleep(Duration::from_millis(random.below(150) as u64));
+        thread::sleep(Duration::from_millis(random.below(300) as u64));
         kill(queue);
         is_over.store(true, Ordering::SeqCst);
         client.join().unwrap();

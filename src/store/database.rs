@@ -174,13 +174,9 @@ fn store(transaction: &Transaction<'_>, change: &Change) -> Result<(), rusqlite:
             }
             insert(transaction, module)
         }
-        Change::Remove(uids) => {
-            uids.iter().try_for_each(|uid| execute("DELETE FROM module WHERE uid = ?1", &[&uid.to_string()]))
-        }
+        Change::Remove(uids) => uids.iter().try_for_each(|uid| execute("DELETE FROM module WHERE uid = ?1", &[&uid.to_string()])),
         Change::First(uids) => first(transaction, uids),
-        Change::Waits { uid, waiting } => {
-            execute("UPDATE module SET waiting = ?2 WHERE uid = ?1", &[&uid.to_string(), waiting])
-        }
+        Change::Waits { uid, waiting } => execute("UPDATE module SET waiting = ?2 WHERE uid = ?1", &[&uid.to_string(), waiting]),
         Change::AllWait => execute("UPDATE module SET waiting = 1", &[]),
         Change::Parameters { uid, parameters } => {
             execute("UPDATE module SET parameters = ?2 WHERE uid = ?1", &[&uid.to_string(), parameters])

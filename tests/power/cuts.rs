@@ -90,7 +90,9 @@ pub fn in_the_midst_of_writing(machine: &Machine) {
         ahead += at;
         behind += usize::from(at == 0);
     }
-    println!("{cuts} power cuts: nothing acknowledged is missing; {behind} lists as acknowledged last, the others {ahead} changes ahead in all");
+    println!(
+        "{cuts} power cuts: nothing acknowledged is missing; {behind} lists as acknowledged last, the others {ahead} changes ahead in all"
+    );
 }
 
 /// The list after a power cut.
@@ -110,7 +112,8 @@ fn after(record: &Record, entries: usize, folder: &Path, random: &mut Random) ->
         host("debugfs", &["-R", &format!("dump /shmooze-queue/list-queue.sqlite3{end} {to}"), &shown]);
     }
     let (store, list) = Store::open(&file, "queue").unwrap();
-    let kept_aside = std::fs::read_dir(&place).unwrap().any(|entry| entry.unwrap().file_name().to_string_lossy().contains("unreadable"));
+    let kept_aside =
+        std::fs::read_dir(&place).unwrap().any(|entry| entry.unwrap().file_name().to_string_lossy().contains("unreadable"));
     assert!(!kept_aside, "the list cannot be read after {entries} entries");
     drop(store);
     list.modules.iter().map(|module| module.uid.to_string()).collect()

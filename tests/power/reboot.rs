@@ -25,14 +25,16 @@ fn look(machine: &Machine) -> Option<(Vec<(String, Value, Value)>, Value)> {
 
 pub fn comes_back(machine: &Machine) {
     // Whatever was done to it before.
-    machine.shell("systemctl stop shmooze-queue.service shmooze-queue.socket; umount /var/lib/shmooze; rm -rf /var/lib/shmooze/*");
+    machine
+        .shell("systemctl stop shmooze-queue.service shmooze-queue.socket; umount /var/lib/shmooze; rm -rf /var/lib/shmooze/*");
     machine.run(&["systemctl", "enable", "shmooze.target"]);
     machine.run(&["systemctl", "start", "shmooze.target", "shmooze-queue.socket"]).success();
     let add = |words: &[&str]| host::shmz(machine, &[&["--service", "queue"], words].concat());
     let added: Vec<String> = ["1", "2", "3"].iter().map(|number| add(&["add", "shows", &format!("number={number}")])).collect();
     add(&["set_bg", "shows", "number=0"]);
     add(&["mv", &added[2]]);
-    let expected = [(2, json!(3)), (0, json!(1)), (1, json!(2))].map(|(at, number)| (added[at].clone(), json!({"number": number})));
+    let expected =
+        [(2, json!(3)), (0, json!(1)), (1, json!(2))].map(|(at, number)| (added[at].clone(), json!({"number": number})));
     let mut background = Value::Null;
     let mut is_back = |what: &str| {
         let mut seen = None;

@@ -17,8 +17,6 @@ use super::extension::Extension;
 use super::limits::Change;
 use super::status::{self, Status};
 use super::{Board, Configuration};
-use restore::Restoring;
-use stored::Stored;
 use crate::engine::{Effect, Engine, Input, Order, Place, Ticket};
 use crate::handover::{self, Born, Entry, Keeper, Legacy, Report};
 use crate::launcher::{Launcher, TypeName};
@@ -27,6 +25,8 @@ use crate::protocol::{ProtocolError, Raw, Uid};
 use crate::record::Record;
 use crate::settings::{Lists, Timeouts};
 use crate::store::List;
+use restore::Restoring;
+use stored::Stored;
 
 /// Events that modules may report ahead of the driver; a module beyond that waits for room.
 const EVENT_CAPACITY: usize = 256;

@@ -214,7 +214,8 @@ impl Driver {
     /// Removes whom a client removed while they came up, and puts the others in their places.
     fn restore_order(&mut self) {
         let unwanted = |uid: &Uid| self.restoring.attempts.get(uid).is_some_and(|attempt| attempt.unwanted);
-        let uids: Vec<Uid> = self.restoring.attempts.keys().copied().filter(unwanted).filter(|uid| self.is_listed(*uid)).collect();
+        let uids: Vec<Uid> =
+            self.restoring.attempts.keys().copied().filter(unwanted).filter(|uid| self.is_listed(*uid)).collect();
         if !uids.is_empty() {
             uids.iter().for_each(|uid| drop(self.restoring.attempts.remove(uid)));
             let ticket = self.ticket(Waiting::Nobody);

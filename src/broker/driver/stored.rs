@@ -206,8 +206,9 @@ impl Driver {
             return;
         }
         let now: HashSet<Uid> = self.in_engine().collect();
-        let is_removed =
-            |uid: &Uid| effects.iter().any(|effect| matches!(effect, Effect::Order { uid: of, order: Order::Remove } if of == uid));
+        let is_removed = |uid: &Uid| {
+            effects.iter().any(|effect| matches!(effect, Effect::Order { uid: of, order: Order::Remove } if of == uid))
+        };
         let (removed, leaving): (Vec<Uid>, Vec<Uid>) = self.stored.listed.difference(&now).partition(|uid| is_removed(uid));
         self.stored.remove(&removed);
         self.stored.leaving.extend(leaving);

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 
 use tokio::time::{sleep, timeout};
 
-use crate::broker::MESSAGE_CAPACITY;
 use super::*;
+use crate::broker::MESSAGE_CAPACITY;
 use crate::launcher::Local;
 use crate::scope::{End, Exit, Reached, Recording, Scopes, State};
 use crate::service::Notifiers;

@@ -120,7 +120,11 @@ fn bless(fixture: &Path) {
         Change::First(vec![uid(3)]),
         Change::Waits { uid: uid(2), waiting: true },
         Change::Parameters { uid: uid(1), parameters: "{\"title\": \"one\"}".into() },
-        Change::SetAside { module: module(4), reason: "failed 3 times in a row: did not connect".to_owned(), at: 1_700_000_001_000 },
+        Change::SetAside {
+            module: module(4),
+            reason: "failed 3 times in a row: did not connect".to_owned(),
+            at: 1_700_000_001_000,
+        },
     ]);
     assert!(store.close(PATIENCE));
     fs::copy(&path, fixture).unwrap();
@@ -136,7 +140,9 @@ fn what_cannot_be_read_is_kept() {
         let connection = Connection::open(path).unwrap();
         connection.execute_batch("CREATE TABLE module (x TEXT); PRAGMA user_version = 1").unwrap();
     };
-    let garbage = |path: &Path| fs::write(path, b"this is no database, but it is longer than a header of one would be".repeat(100)).unwrap();
+    let garbage = |path: &Path| {
+        fs::write(path, b"this is no database, but it is longer than a header of one would be".repeat(100)).unwrap()
+    };
     let torn = |path: &Path| {
         let (store, _) = open(path);
         store.push((0..200).map(|number| Change::Add(module(number))));
@@ -270,10 +276,13 @@ fn parameters_are_written_with_the_next_change_or_after_a_while() {
     store.push([Change::Add(module(1))]);
     let (reads, text) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new("{}".to_owned())));
     let (counted, source) = (Arc::clone(&reads), Arc::clone(&text));
-    store.watch(uid(1), Arc::new(move || {
-        counted.fetch_add(1, Ordering::SeqCst);
-        source.lock().unwrap().clone()
-    }));
+    store.watch(
+        uid(1),
+        Arc::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            source.lock().unwrap().clone()
+        }),
+    );
     let mark = store.marker(uid(1));
     for number in 0..1000 {
         *text.lock().unwrap() = format!("{{\"n\": {number}}}");
@@ -376,7 +385,11 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     let number = 0..12_u8;
     let uids = || prop::collection::vec((0..12_u8).prop_map(uid), 0..5);
-    let row = (number, any::<bool>(), any::<bool>()).prop_map(|(number, background, waiting)| Module { background, waiting, ..module(number) });
+    let row = (number, any::<bool>(), any::<bool>()).prop_map(|(number, background, waiting)| Module {
+        background,
+        waiting,
+        ..module(number)
+    });
     let parameters = (0..12_u8, 0..9_u8).prop_map(|(of, value)| (uid(of), format!("{{\"a\": {value}}}").into()));
     prop_oneof![
         8 => row.prop_map(|module| Act::Change(Change::Add(module))),
@@ -432,7 +445,8 @@ impl Naive {
     fn list(&self) -> List {
         let mut rows = self.rows.clone();
         rows.sort_by_key(|(place, _)| *place);
-        let (background, modules): (Vec<Module>, Vec<Module>) = rows.into_iter().map(|(_, module)| module).partition(|module| module.background);
+        let (background, modules): (Vec<Module>, Vec<Module>) =
+            rows.into_iter().map(|(_, module)| module).partition(|module| module.background);
         List { modules, background: background.into_iter().next() }
     }
 }
