@@ -23,6 +23,7 @@ use crate::launcher::{Launcher, TypeName};
 use crate::module::{self, Adoption, Birth, Cause, Event, Handle};
 use crate::protocol::{ProtocolError, Raw, Uid};
 use crate::record::Record;
+use crate::scope::State;
 use crate::settings::{Lists, Timeouts};
 use crate::store::List;
 use restore::Restoring;
@@ -284,6 +285,9 @@ impl Driver {
             let stopping = async move {
                 if let Err(error) = launcher.stop(uid).await {
                     tracing::error!(%uid, "module {} could not be stopped: {error}", uid.short());
+                } else if let Ok(mut state) = launcher.watch(uid).await {
+                    // It may be launched again under the same uid.
+                    let _ = state.wait_for(State::is_gone).await;
                 }
             };
             self.restoring.after(uid, stopping);

@@ -47,6 +47,11 @@ const BAD: Ending = Ending { cause: Cause::StreamLost, reached: Reached::Exit, e
 
 impl Bench {
     fn new(modules: impl IntoIterator<Item = Module>) -> Self {
+        Self::of("queue", modules)
+    }
+
+    /// One of that kind.
+    fn of(kind: &str, modules: impl IntoIterator<Item = Module>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = file_in(folder.path(), "queue");
@@ -55,7 +60,7 @@ impl Bench {
         assert!(store.close(Duration::from_secs(30)));
         drop(store);
         let (store, list) = Store::open(&path, "queue").unwrap();
-        let driver = runtime.block_on(async { driver(&store, list) });
+        let driver = runtime.block_on(async { driver(kind, &store, list) });
         let mut bench = Self { driver, _runtime: runtime, folder, store };
         bench.act(|driver| driver.restore_more());
         bench
@@ -146,11 +151,14 @@ impl Bench {
     }
 }
 
-fn driver(store: &Store, list: List) -> Driver {
-    let text = r#"{"ports": {"queue": 1}, "services": {"queue": {"kind": "queue", "restore": true,
-        "modules": {"x": {"process": ["x"]}}, "backgrounds": {"b": {"process": ["b"]}}}}}"#;
-    let settings = Arc::new(Settings::parse(text, "x.json".as_ref()).unwrap());
-    let configuration = Configuration::of("queue", &settings.services["queue"], settings.max_line_bytes).unwrap();
+fn driver(kind: &str, store: &Store, list: List) -> Driver {
+    let backgrounds = if kind == "queue" { r#", "backgrounds": {"b": {"process": ["b"]}}"# } else { "" };
+    let text = format!(
+        r#"{{"ports": {{"list": 1}}, "services": {{"list": {{"kind": "{kind}", "restore": true,
+        "modules": {{"x": {{"process": ["x"]}}}}{backgrounds}}}}}}}"#
+    );
+    let settings = Arc::new(Settings::parse(&text, "x.json".as_ref()).unwrap());
+    let configuration = Configuration::of("list", &settings.services["list"], settings.max_line_bytes).unwrap();
     let configuration = Configuration { store: store.clone(), stored: list, ..configuration };
     let launcher = Arc::new(Local::new(settings, Arc::new(Recording::new())));
     Driver::new(configuration, launcher, Record::off(), Arc::default(), (Keeper::off(), None))
@@ -178,6 +186,16 @@ fn the_first_comes_alone_and_then_a_few_at_a_time() {
     assert_eq!(bench.driver.engine.background().map(|entry| entry.uid), Some(uid(9)));
     let list = bench.on_disk();
     assert!(list.all().all(|module| !module.waiting && module.args.is_some() && module.added == 1000), "{list:?}");
+}
+
+#[test]
+fn a_pool_has_its_order_too() {
+    let mut bench = Bench::of("pool", (1..7).map(stored));
+    assert_eq!(bench.launched(), [1]);
+    for number in [1, 5, 2, 3, 6, 4] {
+        bench.up(number);
+    }
+    assert_eq!(bench.list(), [1, 2, 3, 4, 5, 6].map(uid));
 }
 
 #[test]
