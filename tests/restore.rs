@@ -155,7 +155,7 @@ fn what_fails_three_times_is_set_aside() {
     let said = queue.wait_for_log("of type tiny is set aside: failed 3 times in a row: ");
     assert!(said.contains(&bad[..8]), "{said}");
     let mut client = Client::connect(world.queue);
-    until_list(&mut client, "queue", &[good.clone()]);
+    until_list(&mut client, "queue", std::slice::from_ref(&good));
     let history = client.call("history", &json!({}));
     let history = history["result"].as_array().unwrap();
     let of = |uid: &str| history.iter().filter(|life| life["uid"] == uid).map(|life| life["cause"].clone()).collect::<Vec<_>>();

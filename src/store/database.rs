@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 use super::list::{Change, List, Module};
 use crate::protocol::Uid;
 
-/// Version of what is stored (`PRAGMA user_version`): raised with each change of [`SCHEMA`], and then a list of the version before
+/// Version of what is stored (`PRAGMA user_version`): raised with each change of the schema, and then a list of the version before
 /// is read too.
 pub const FORMAT: i32 = 1;
 

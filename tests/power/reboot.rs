@@ -5,8 +5,11 @@ use shmooze_test_machine::Machine;
 
 use super::host;
 
+/// Uid, arguments and state of a module.
+type Shown = (String, Value, Value);
+
 /// The queue with its arguments and states, and the background.
-fn look(machine: &Machine) -> Option<(Vec<(String, Value, Value)>, Value)> {
+fn look(machine: &Machine) -> Option<(Vec<Shown>, Value)> {
     let ask = |request: &Value| -> Option<Value> {
         let output = machine.run(&["shmz", "--json", "--timeout", "60000", "send", "queue", &request.to_string()]);
         serde_json::from_str(&output.text()).ok()

@@ -273,7 +273,7 @@ impl Driver {
         let Some(up) = attempt.up.take() else {
             if was_launched {
                 let reason = attempt.error.take().unwrap_or_else(|| ending.to_string());
-                self.failed(uid, reason);
+                self.failed(uid, &reason);
             }
             // Else the end of a process before, which waits still.
             return true;
@@ -284,11 +284,11 @@ impl Driver {
             self.restoring.attempts.remove(&uid);
             return false;
         }
-        self.failed(uid, ending.to_string());
+        self.failed(uid, &ending.to_string());
         true
     }
 
-    fn failed(&mut self, uid: Uid, reason: String) {
+    fn failed(&mut self, uid: Uid, reason: &str) {
         let Some(attempt) = self.restoring.attempts.get_mut(&uid) else { return };
         attempt.failures += 1;
         if attempt.failures >= MOST_FAILURES {

@@ -17,7 +17,7 @@ use crate::store::{Module, Store, file_in};
 /// A queue whose list was stored.
 struct Bench {
     driver: Driver,
-    _runtime: Runtime,
+    runtime: Runtime,
     folder: TempDir,
     store: Store,
 }
@@ -61,14 +61,14 @@ impl Bench {
         drop(store);
         let (store, list) = Store::open(&path, "queue").unwrap();
         let driver = runtime.block_on(async { driver(kind, &store, list) });
-        let mut bench = Self { driver, _runtime: runtime, folder, store };
-        bench.act(|driver| driver.restore_more());
+        let mut bench = Self { driver, runtime, folder, store };
+        bench.act(Driver::restore_more);
         bench
     }
 
     /// Inside the runtime, in which nothing runs.
     fn act<T>(&mut self, act: impl FnOnce(&mut Driver) -> T) -> T {
-        let _entered = self._runtime.enter();
+        let _entered = self.runtime.enter();
         let acted = act(&mut self.driver);
         self.driver.restore_more();
         acted
@@ -107,7 +107,7 @@ impl Bench {
     }
 
     fn wait(&mut self, time: Duration) {
-        self._runtime.block_on(tokio::time::advance(time));
+        self.runtime.block_on(tokio::time::advance(time));
         self.act(|_| ());
     }
 

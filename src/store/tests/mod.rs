@@ -141,7 +141,7 @@ fn what_cannot_be_read_is_kept() {
         connection.execute_batch("CREATE TABLE module (x TEXT); PRAGMA user_version = 1").unwrap();
     };
     let garbage = |path: &Path| {
-        fs::write(path, b"this is no database, but it is longer than a header of one would be".repeat(100)).unwrap()
+        fs::write(path, b"this is no database, but it is longer than a header of one would be".repeat(100)).unwrap();
     };
     let torn = |path: &Path| {
         let (store, _) = open(path);
