@@ -28,4 +28,5 @@ pub mod record;
 pub mod scope;
 pub mod service;
 pub mod settings;
+pub mod store;
 mod unit_name;

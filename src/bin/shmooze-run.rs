@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use shmooze::daemon::{self, HouseOptions, Options, TokenOptions};
+use shmooze::daemon::{self, HouseOptions, Options, StateOptions, TokenOptions};
 use shmooze::journal;
 
 /// Runs every service of the settings and the gateway until it is interrupted.
@@ -16,10 +16,12 @@ struct Arguments {
     tokens: TokenOptions,
     #[command(flatten)]
     house: HouseOptions,
+    #[command(flatten)]
+    state: StateOptions,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     journal::start();
-    daemon::run("shmooze-run", daemon::run::main(&arguments.options, &arguments.tokens, arguments.house))
+    daemon::run("shmooze-run", daemon::run::main(&arguments.options, &arguments.tokens, arguments.house, &arguments.state))
 }

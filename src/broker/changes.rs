@@ -302,6 +302,7 @@ mod tests {
             args: None,
             timeouts: Timeouts::default(),
             restarts: crate::engine::Restarts::default(),
+            last_parameters: None,
             max_line_bytes: 1024,
         };
         Arc::new(module::spawn(birth, launcher, Record::off(), Keeper::off(), mpsc::channel(1).0))

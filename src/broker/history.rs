@@ -7,9 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::restart::Outcome;
-use crate::module::{Ending, Handle};
+use crate::module::{Ending, Handle, Reached};
 use crate::protocol::Raw;
 use crate::scope::{Exceeded, Exit};
+use crate::store::Module;
 
 /// How many endings are kept.
 pub const KEPT: usize = crate::handover::LIVES;
@@ -49,6 +50,25 @@ impl History {
         if restarts > 0 {
             life["restarts"] = restarts.into();
         }
+        self.keep(life)
+    }
+
+    /// Keeps that a module is not launched again; answers what is told of it.
+    pub(super) fn set_aside(&self, module: &Module, reason: &str) -> Value {
+        self.keep(json!({
+            "uid": module.uid.to_string(),
+            "type": &*module.type_name,
+            "added": seconds(crate::handover::time(module.added)),
+            "ended": seconds(SystemTime::now()),
+            "cause": "set_aside",
+            "reached": Reached::Exit.name(),
+            "exit": null,
+            "exceeded": null,
+            "text": format!("set aside: {reason}"),
+        }))
+    }
+
+    fn keep(&self, life: Value) -> Value {
         let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
         while lives.len() >= KEPT {
             lives.pop_front();

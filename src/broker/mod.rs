@@ -47,6 +47,7 @@ use crate::protocol::{Command, ProtocolError, Raw, Request, Response, Target, Ui
 use crate::record::{Namespace, Record, Row};
 use crate::service::{Handler, Notifier, Reply};
 use crate::settings::{Lists, Service};
+use crate::store::{List, Store};
 use driver::{Driver, Message};
 
 /// Changes that may wait for the driver; a client beyond that waits for room.
@@ -119,6 +120,10 @@ pub struct Configuration {
     pub max_line_bytes: usize,
     /// Whom the service's state is told.
     pub notifier: Notifier,
+    /// Where the list is kept for the time after a reboot.
+    pub store: Store,
+    /// What was there at the start, to be launched again.
+    pub stored: List,
 }
 
 impl Configuration {
@@ -130,7 +135,9 @@ impl Configuration {
             Service::Pool(types) => (Kind::Pool, types.clone()),
             Service::App(_) => return None,
         };
-        Some(Self { name: name.to_owned(), kind, types: Arc::new(types), max_line_bytes, notifier: Notifier::silent() })
+        let notifier = Notifier::silent();
+        let (store, stored) = (Store::off(), List::default());
+        Some(Self { name: name.to_owned(), kind, types: Arc::new(types), max_line_bytes, notifier, store, stored })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{LauncherOptions, Options, Signals, on_reload, restart, sockets};
+use super::{LauncherOptions, Options, Signals, StateOptions, on_reload, restart, sockets};
 use crate::broker::{Broker, Configuration, Kind};
 use crate::handover::{Keeper, Legacy, Stored};
 use crate::launcher::Launcher;
@@ -13,11 +13,12 @@ use crate::loopback;
 use crate::record::Record;
 use crate::service::{LAST_ANSWERS, Limits, Listeners, Notifier, Notifiers, Room, activated_with_stored, bind_loopback, serve};
 use crate::settings::{Lists, Service, Settings};
+use crate::store::Store;
 
 /// How long the launcher may take to find out why a service ends.
 const JOB_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long the command log may take for its last rows when a service ends.
+/// How long the command log may take for its last rows when a service ends, and the stored list for its last changes.
 const RECORD_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Command line of `shmooze-queue` and `shmooze-pool`.
@@ -34,6 +35,8 @@ pub struct BrokerArguments {
     /// started anew, where a launcher holds them
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     store: usize,
+    #[command(flatten)]
+    state: StateOptions,
 }
 
 /// Serves the queue or pool that the arguments name, or the only one of its kind that the settings have.
@@ -41,7 +44,7 @@ pub struct BrokerArguments {
 /// # Errors
 /// One sentence about settings that cannot be used or a port that cannot be had.
 pub async fn main(arguments: &BrokerArguments, kind: Kind) -> Result<(), String> {
-    let BrokerArguments { options, launching, service, store } = arguments;
+    let BrokerArguments { options, launching, service, store, state } = arguments;
     // First, while there is one thread: it takes the descriptors out of the environment.
     let (given, stored) = activated_with_stored().map_err(|error| error.to_string())?;
     let signals = Signals::listen().map_err(|error| error.to_string())?;
@@ -52,7 +55,7 @@ pub async fn main(arguments: &BrokerArguments, kind: Kind) -> Result<(), String>
     let notifier = notifiers.part(&name);
     let (keeper, legacy) = keep(stored, if launching.is_lasting() { *store } else { 0 }, kind).await;
     let kept = legacy.map(|legacy| (keeper, legacy));
-    let service = Running::start(&settings, &name, given, launching.launcher(), notifier.clone(), kept).await?;
+    let service = Running::start(&settings, &name, given, launching.launcher(), notifier.clone(), kept, state).await?;
     tracing::info!("{name} serves {}", service.listeners.describe());
     let handle = service.handle();
     let reloading = on_reload(options, signals.hangups, &notifiers, async |new| {
@@ -90,6 +93,7 @@ impl Handle {
 pub(super) struct Running {
     broker: Broker,
     record: Record,
+    store: Store,
     pub(super) listeners: Listeners,
     room: Arc<Room>,
     launcher: Arc<dyn Launcher>,
@@ -106,6 +110,7 @@ impl Running {
         launcher: Arc<dyn Launcher>,
         notifier: Notifier,
         kept: Option<(Keeper, Legacy)>,
+        state: &StateOptions,
     ) -> Result<Self, String> {
         let (Some(port), Some(service)) = (settings.ports.get(name), settings.services.get(name)) else {
             return Err(format!("{}: there is no service {name}", settings.file.display()));
@@ -121,7 +126,8 @@ impl Running {
             None => bind_loopback(*port).await.map_err(|error| format!("{name}: {error}"))?,
         };
         let record = Record::open(settings.log_database_path.clone(), name);
-        let configuration = Configuration { notifier, ..configuration };
+        let (store, stored) = state.open(name, service).await?;
+        let configuration = Configuration { notifier, store: store.clone(), stored, ..configuration };
         let lasting = kept.is_some();
         let broker = match kept {
             Some((keeper, legacy)) => Broker::resume(configuration, Arc::clone(&launcher), record.clone(), keeper, legacy),
@@ -129,7 +135,7 @@ impl Running {
         };
         let max_connections = service.lists().map_or(0, |lists| lists.bounds.max_connections);
         let room = Room::new(Limits { max_line_bytes: settings.max_line_bytes, max_connections });
-        Ok(Self { broker, record, listeners, room, launcher, lasting })
+        Ok(Self { broker, record, store, listeners, room, launcher, lasting })
     }
 
     /// For those who configure it.
@@ -148,19 +154,19 @@ impl Running {
             shutdown.cancelled().await;
             if self.lasting && is_restart(&*self.launcher).await {
                 tracing::info!("modules go on, since the service is started anew");
-                notifier.stopping(LAST_ANSWERS + RECORD_DEADLINE);
+                notifier.stopping(LAST_ANSWERS + 2 * RECORD_DEADLINE);
                 drained.cancel();
                 return;
             }
             // Connections stay while modules end: whoever waits for an answer gets it, whoever asks for more is refused.
             self.broker.drain().await;
-            notifier.extend(LAST_ANSWERS + RECORD_DEADLINE);
+            notifier.extend(LAST_ANSWERS + 2 * RECORD_DEADLINE);
             drained.cancel();
         };
-        let record = self.record;
+        let (record, store) = (self.record, self.store);
         let ending = async {
             tokio::join!(biased; serving, draining);
-            tokio::task::spawn_blocking(move || record.close(RECORD_DEADLINE)).await
+            tokio::task::spawn_blocking(move || (store.close(RECORD_DEADLINE), record.close(RECORD_DEADLINE))).await
         };
         // The driver, which gave the signs of life, ends before the rest.
         let beating = async {
@@ -169,8 +175,13 @@ impl Running {
         };
         tokio::select! {
             biased;
-            closed = ending => if let Ok(Err(error)) = closed {
-                tracing::warn!("{error}");
+            closed = ending => if let Ok((is_stored, recorded)) = closed {
+                if !is_stored {
+                    tracing::warn!("the last changes of the list may not be on disk, which took too long");
+                }
+                if let Err(error) = recorded {
+                    tracing::warn!("{error}");
+                }
             },
             () = beating => {}
         }

@@ -5,6 +5,7 @@ pub mod broker;
 pub mod gateway;
 mod house;
 pub mod launcher;
+mod lists;
 mod restart;
 pub mod run;
 mod signals;
@@ -22,6 +23,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 pub use broker::BrokerArguments;
 pub use house::{Home, House, HouseOptions, LauncherOptions};
 pub use launcher::LauncherArguments;
+pub use lists::StateOptions;
 pub use signals::{Hangups, Signals};
 pub use tokens::TokenOptions;
 

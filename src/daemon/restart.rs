@@ -14,6 +14,12 @@ pub(super) fn of_broker(old: &Settings, new: &Settings, name: &str) -> Vec<Strin
     if old.log_database_path != new.log_database_path {
         left.push(format!("log_database_path is another now; {name} goes on with that of before until it is restarted"));
     }
+    let restored = |settings: &Settings| settings.services.get(name).and_then(Service::lists).map(|lists| lists.restore);
+    if let (Some(before), Some(now)) = (restored(old), restored(new))
+        && before != now
+    {
+        left.push(format!("services.{name}.restore is {now} now; that holds for {name} once it is restarted"));
+    }
     left
 }
 
@@ -110,7 +116,7 @@ mod tests {
     #[test]
     fn what_is_not() {
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 10] = [
+        let cases: [(Change, &str); 11] = [
             (|value| value["ports"]["queue"] = json!(7), "ports.queue is 7 now; it stays where it is until it is restarted"),
             (|value| value["ports"]["wsgi"] = json!(8), "ports.wsgi is 8 now; it stays where it is until it is restarted"),
             (
@@ -120,6 +126,10 @@ mod tests {
             (
                 |value| value["log_database_path"] = json!("/x"),
                 "log_database_path is another now; queue goes on with that of before until it is restarted",
+            ),
+            (
+                |value| value["services"]["queue"]["restore"] = json!(true),
+                "services.queue.restore is true now; that holds for queue once it is restarted",
             ),
             (
                 |value| value["gateway"] = json!({"address": "::1"}),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use super::{HouseOptions, Options, Signals, TokenOptions, apps, broker, gateway, on_reload, restart};
+use super::{HouseOptions, Options, Signals, StateOptions, TokenOptions, apps, broker, gateway, on_reload, restart};
 use crate::service::{Activation, Notifiers};
 use crate::settings::{GATEWAY_PORT, Service, Timeouts};
 
@@ -17,7 +17,12 @@ const GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// One sentence about settings or tokens that cannot be used, a port that cannot be had or a socket that nothing is served on.
-pub async fn main(options: &Options, token_options: &TokenOptions, house: HouseOptions) -> Result<(), String> {
+pub async fn main(
+    options: &Options,
+    token_options: &TokenOptions,
+    house: HouseOptions,
+    state: &StateOptions,
+) -> Result<(), String> {
     // First, while there is one thread: it takes the descriptors out of the environment.
     let mut given = Activation::of_process().map_err(|error| error.to_string())?;
     let signals = Signals::listen().map_err(|error| error.to_string())?;
@@ -45,7 +50,8 @@ pub async fn main(options: &Options, token_options: &TokenOptions, house: HouseO
     let mut services = Vec::new();
     for (name, given) in sockets {
         let notifier = notifiers.part(name);
-        let service = broker::Running::start(&settings, name, given, Arc::new(launcher.clone()), notifier.clone(), None).await?;
+        let launcher = Arc::new(launcher.clone());
+        let service = broker::Running::start(&settings, name, given, launcher, notifier.clone(), None, state).await?;
         services.push((name, service, notifier));
     }
     let gateway = match settings.ports.get(GATEWAY_PORT) {

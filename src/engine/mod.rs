@@ -209,6 +209,17 @@ impl Entry {
     }
 }
 
+/// Has these come first, in this order; the rest follow as they were, and those that are not there are ignored.
+fn reorder(list: &mut Vec<Entry>, uids: &[Uid]) {
+    let mut rest = std::mem::take(list);
+    for uid in uids {
+        if let Some(at) = rest.iter().position(|entry| entry.uid == *uid) {
+            list.push(rest.remove(at));
+        }
+    }
+    list.append(&mut rest);
+}
+
 /// Either kind of engine. Names of its fields are part of what is kept (`handover/`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Engine {

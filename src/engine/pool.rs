@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, Entry, Input, Order, Ticket, Told};
+use super::{Effect, Entry, Input, Order, Ticket, Told, reorder};
 use crate::protocol::Uid;
 
 /// A pool. See the [module](super) for how it is driven.
@@ -57,7 +57,11 @@ impl Pool {
             }
             Input::Started { uid, alive } => self.started(uid, alive, effects),
             Input::Remove { ticket, uids } => self.remove(ticket, &|uid| uids.contains(uid), effects),
-            Input::Move { ticket, .. } => effects.push(Effect::Refuse { ticket }),
+            Input::Move { ticket, uids } => {
+                // No command of a pool: modules that are launched again come back to their places by it.
+                reorder(&mut self.list, &uids);
+                effects.extend([Effect::Publish, Effect::Done { ticket }]);
+            }
             Input::Answered { uid, order, obeyed } => self.answered(uid, order, obeyed, effects),
             Input::Ended { uid } => self.ended(uid, effects),
             Input::Lost { uid } => self.lost(uid, effects),

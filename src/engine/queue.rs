@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, Entry, Input, Order, Place, Ticket, Told};
+use super::{Effect, Entry, Input, Order, Place, Ticket, Told, reorder};
 use crate::protocol::Uid;
 
 /// A queue with its background. See the [module](super) for how it is driven.
@@ -197,7 +197,7 @@ impl Queue {
                 let background = self.background.take();
                 removed.extend(self.leave(background, effects));
             }
-            Change::Move(uids) => self.reorder(&uids),
+            Change::Move(uids) => reorder(&mut self.list, &uids),
             Change::Settle => return removed,
         }
         effects.push(Effect::Publish);
@@ -215,16 +215,6 @@ impl Queue {
         }
         effects.push(Effect::Forget { uid });
         None
-    }
-
-    fn reorder(&mut self, uids: &[Uid]) {
-        let mut rest = std::mem::take(&mut self.list);
-        for uid in uids {
-            if let Some(at) = rest.iter().position(|entry| entry.uid == *uid) {
-                self.list.push(rest.remove(at));
-            }
-        }
-        self.list.append(&mut rest);
     }
 
     /// Gives the orders that bring what is told in line with the list; the removals are in `running` already. Where there

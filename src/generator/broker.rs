@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::template::fill;
 use super::{Manager, Surroundings, Tree, daemons, header, unit};
 use crate::loopback;
-use crate::settings::Settings;
+use crate::settings::{Service, Settings};
 use crate::unit_name;
 
 const SYSTEM: [&str; 2] =
@@ -16,6 +16,12 @@ const USER: [&str; 2] =
 /// Has `OnFailure=` mean that the broker is given up: with it systemd 254 and later count a crash as a failure only when there
 /// is no restart after it, as those before do.
 const DIRECT_RESTART: &str = "RestartMode=direct";
+
+/// Has a service whose list is kept start with its socket: after a reboot nobody has to ask for what played before.
+fn restore(settings: &Settings, name: &str) -> String {
+    let is_kept = settings.services.get(name).and_then(Service::lists).is_some_and(|lists| lists.restore);
+    if is_kept { format!("# Its list is launched again at boot.\nWants={}", unit(name, "service")) } else { String::new() }
+}
 
 /// Writes the units of the service `name` and has its socket wanted.
 pub(super) fn write(tree: &mut Tree, settings: &Settings, name: &str, kind: &str, port: u16, surroundings: &Surroundings) {
@@ -28,6 +34,7 @@ pub(super) fn write(tree: &mut Tree, settings: &Settings, name: &str, kind: &str
         ("LISTEN", &listen(&loopback(port, surroundings))),
         ("NAME", name),
         ("SETTINGS", &daemons::settings_variable(settings)),
+        ("RESTORE", &restore(settings, name)),
         ("RESTART", if surroundings.knows_restart_mode() { DIRECT_RESTART } else { "" }),
         ("RELOAD", &daemons::reload_lines(surroundings, "", &check)),
         ("TITLE", &title),

@@ -83,6 +83,8 @@ struct Shared {
 #[derive(Debug)]
 pub struct Legacy {
     state: State,
+    /// Whether there was anything.
+    is_inherited: bool,
     /// Streams of modules by their numbers.
     streams: HashMap<u32, Vec<OwnedFd>>,
 }
@@ -112,7 +114,7 @@ impl Keeper {
     pub async fn open(given: Stored, limit: usize, engine: Engine) -> io::Result<(Self, Legacy)> {
         match std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) {
             Some(name) => Self::at(&name, given, limit, engine).await,
-            None => Ok((Self::off(), Legacy { state: State::new(engine), streams: HashMap::new() })),
+            None => Ok((Self::off(), Legacy { state: State::new(engine), is_inherited: false, streams: HashMap::new() })),
         }
     }
 
@@ -129,20 +131,20 @@ impl Keeper {
         }
         streams.keys().for_each(|number| store.claim(*number));
         let same_kind = |state: &State| std::mem::discriminant(&state.engine) == std::mem::discriminant(&engine);
-        let (log, state) = match latest(logs) {
+        let (log, state, is_inherited) = match latest(logs) {
             Some((log, state)) if same_kind(&state) => {
                 store.remove(store::of_log(log.generation + 1));
-                (log, state)
+                (log, state, true)
             }
             _ => {
                 (0..2).for_each(|generation| store.remove(store::of_log(generation)));
                 let state = State::new(engine);
-                (begin(&store, &state).await?, state)
+                (begin(&store, &state).await?, state, false)
             }
         };
         let (rewriting, complained) = Default::default();
         let keeper = Self { shared: Some(Arc::new(Shared { store, log: Mutex::new(Some(log)), rewriting, complained })) };
-        Ok((keeper, Legacy { state, streams }))
+        Ok((keeper, Legacy { state, is_inherited, streams }))
     }
 
     /// Whether anything is kept.
@@ -200,6 +202,11 @@ impl Keeper {
 }
 
 impl Legacy {
+    /// Whether a process before has left anything, and not the start of the machine or of the service.
+    pub(crate) const fn is_inherited(&self) -> bool {
+        self.is_inherited
+    }
+
     /// What was written down; `new` is an engine to leave in its place.
     pub(crate) fn take_state(&mut self, new: Engine) -> State {
         std::mem::replace(&mut self.state, State::new(new))

@@ -18,7 +18,7 @@ const BASE_ENVIRONMENT: [&str; 4] = ["LANG", "LC_ALL", "PATH", "TZ"];
 
 /// What a service manager tells this process and nobody else (`systemd.exec(5)`). A house that gives a module a stream to the
 /// journal names that in `JOURNAL_STREAM`.
-const PRIVATE_ENVIRONMENT: [&str; 16] = [
+const PRIVATE_ENVIRONMENT: [&str; 17] = [
     "CREDENTIALS_DIRECTORY",
     "FDSTORE",
     "INVOCATION_ID",
@@ -32,6 +32,7 @@ const PRIVATE_ENVIRONMENT: [&str; 16] = [
     "MEMORY_PRESSURE_WATCH",
     "MEMORY_PRESSURE_WRITE",
     "NOTIFY_SOCKET",
+    "STATE_DIRECTORY",
     "SYSTEMD_EXEC_PID",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::conversation::Conversation;
 use super::ports::Streams;
 use super::task::Task;
-use super::{Birth, Cause, Ending, Event, Handle, Process, Reached, Tell};
+use super::{Birth, Cause, Ending, Event, Handle, Parameters, Process, Reached, Tell};
 use crate::handover::{self, Change, Keeper, Report};
 use crate::launcher::Launcher;
 use crate::protocol::ProtocolError;
@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Adoption {
     /// What that one wrote down.
     pub(crate) module: handover::Module,
+    /// What is shown as its parameters while it has announced none: the text of an object.
+    pub(crate) last_parameters: Option<Arc<str>>,
     /// Its streams, where they were kept.
     pub(crate) streams: Option<handover::Streams>,
     /// Whether the engine waits for it to start.
@@ -42,9 +44,12 @@ pub(crate) fn adopt(
     keeper: Keeper,
     events: mpsc::Sender<Event>,
 ) -> Handle {
-    let Adoption { mut module, streams, starting, service, max_line_bytes } = adoption;
+    let Adoption { mut module, last_parameters, streams, starting, service, max_line_bytes } = adoption;
     let birth = Birth::of(module.born.clone(), service, max_line_bytes);
-    let parameters = std::mem::take(&mut module.parameters);
+    let parameters = match last_parameters {
+        Some(last) if module.parameters.is_empty() => Parameters::of_before(&last),
+        _ => Parameters::begin(birth.restarts.count(), std::mem::take(&mut module.parameters)),
+    };
     let told = (module.told.0, handover::time(module.told.1));
     let (task, handle, tells) = Task::new(birth, parameters, told, launcher, record, keeper, events);
     if let Some(handover::Place { pid, cgroup }) = &module.place {

@@ -1,11 +1,12 @@
 //! The parameters that a module has announced.
 
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use indexmap::{IndexMap, IndexSet};
 use serde_json::value::RawValue;
 
-use crate::protocol::{Object, Raw, raw_text, write_object};
+use crate::protocol::{Object, Raw, parse_object, raw_text, write_object};
 
 /// Names and values may take this many bytes for each module; what would exceed it is refused.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -23,6 +24,17 @@ const MOST_NAMES: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Parameters {
     inner: Mutex<Inner>,
+    watcher: Watcher,
+}
+
+/// Whom changes are told.
+#[derive(Default)]
+struct Watcher(OnceLock<Box<dyn Fn() + Send + Sync>>);
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.get().is_some() { "Watcher" } else { "None" })
+    }
 }
 
 #[derive(Debug)]
@@ -33,11 +45,13 @@ struct Inner {
     changed: Option<IndexSet<Box<str>>>,
     /// That something has changed was told since then.
     is_told: bool,
+    /// They are those of a process before: what the module announces takes their place.
+    of_before: bool,
 }
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { values: IndexMap::new(), bytes: 0, changed: Some(IndexSet::new()), is_told: false }
+        Self { values: IndexMap::new(), bytes: 0, changed: Some(IndexSet::new()), is_told: false, of_before: false }
     }
 }
 
@@ -64,7 +78,12 @@ impl Parameters {
 
     /// Those that were kept.
     pub(super) fn restore(values: impl IntoIterator<Item = (String, Raw)>) -> Self {
-        Self { inner: Mutex::new(Inner::of(values)) }
+        Self { inner: Mutex::new(Inner::of(values)), watcher: Watcher::default() }
+    }
+
+    /// Those that a module begins with that was started again `restarts` times.
+    pub(super) fn begin(restarts: u32, values: impl IntoIterator<Item = (String, Raw)>) -> Self {
+        Self::restore(Self::of_restarts(restarts, None).into_iter().chain(values))
     }
 
     /// What clients are told of a module that was started again `restarts` times; none of one that never was. `at` is when one
@@ -82,8 +101,28 @@ impl Parameters {
         self.with(|inner| *inner = Inner::of(Self::of_restarts(restarts, Some(at))));
     }
 
+    /// Those of a process before, as the text of an object, until the module announces its own.
+    pub(super) fn of_before(text: &str) -> Self {
+        let value: Option<Raw> = serde_json::from_str(text).ok();
+        let object = value.as_deref().and_then(parse_object).unwrap_or_default();
+        let parameters = Self::restore(object.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        parameters.with(|inner| inner.of_before = true);
+        parameters
+    }
+
+    /// From now on `watcher` is called after each change; the first that is given stays.
+    pub(crate) fn watch(&self, watcher: impl Fn() + Send + Sync + 'static) {
+        let _ = self.watcher.0.set(Box::new(watcher));
+    }
+
+    fn changed(&self) {
+        if let Some(watcher) = self.watcher.0.get() {
+            watcher();
+        }
+    }
+
     /// All of them, as the text of an object.
-    pub(super) fn all(&self) -> Vec<u8> {
+    pub(crate) fn all(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.write_all(&mut out);
         out
@@ -124,18 +163,32 @@ impl Parameters {
     /// # Errors
     /// A sentence that says so; what came before the value that exceeds is merged.
     pub fn set(&self, new: &Object<'_>) -> Result<bool, TooLarge> {
-        self.with(|inner| {
-            let mut changed = false;
+        let set = self.with(|inner| {
+            let mut changed = std::mem::take(&mut inner.of_before);
+            if changed {
+                for name in inner.values.keys().cloned().collect::<Vec<_>>() {
+                    inner.unset(&name);
+                }
+            }
             for (name, value) in new.iter() {
                 changed |= inner.set(name, value)?;
             }
             Ok(changed)
-        })
+        });
+        // Of what was refused a part may have been taken.
+        if set != Ok(false) {
+            self.changed();
+        }
+        set
     }
 
     /// Removes the parameters of these names; answers whether any was there.
     pub fn unset<'a>(&self, names: impl Iterator<Item = &'a str>) -> bool {
-        self.with(|inner| names.filter(|name| inner.unset(name)).count() > 0)
+        let unset = self.with(|inner| names.filter(|name| inner.unset(name)).count() > 0);
+        if unset {
+            self.changed();
+        }
+        unset
     }
 
     /// Appends an object of those of `names` that are there.

@@ -104,6 +104,7 @@ impl Bench {
         let (events, reported) = mpsc::channel(16);
         let adoption = Adoption {
             module: state.modules.remove(&uid).unwrap(),
+            last_parameters: None,
             streams: Some(ours),
             starting: state.engine.is_starting(uid),
             service: "q".into(),

@@ -48,14 +48,17 @@ pub struct Birth {
     pub max_line_bytes: usize,
     /// How it was started again until now.
     pub restarts: Restarts,
+    /// What is shown as its parameters until it announces any, where it was launched before: the text of an object.
+    pub last_parameters: Option<Arc<str>>,
 }
 
 impl Birth {
     /// As it was written down.
     pub(crate) fn of(born: Born, service: Arc<str>, max_line_bytes: usize) -> Self {
         let Born { uid, type_name, background, args, timeouts, added, restarts } = born;
-        let added = handover::time(added);
-        Self { uid, service, type_name: type_name.into(), background, added, args, timeouts, max_line_bytes, restarts }
+        let (added, last_parameters) = (handover::time(added), None);
+        let type_name = type_name.into();
+        Self { uid, service, type_name, background, added, args, timeouts, max_line_bytes, restarts, last_parameters }
     }
 
     /// To be written down.
@@ -77,7 +80,11 @@ impl Birth {
 #[must_use]
 pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, keeper: Keeper, events: mpsc::Sender<Event>) -> Handle {
     let told = (Told::Nothing, birth.added);
-    let (task, handle, tells) = Task::new(birth, [], told, launcher, record, keeper, events);
+    let parameters = match &birth.last_parameters {
+        Some(last) => Parameters::of_before(last),
+        None => Parameters::begin(birth.restarts.count(), []),
+    };
+    let (task, handle, tells) = Task::new(birth, parameters, told, launcher, record, keeper, events);
     tokio::spawn(task.live(tells));
     handle
 }
@@ -85,7 +92,8 @@ pub fn spawn(birth: Birth, launcher: Arc<dyn Launcher>, record: Record, keeper: 
 /// The handle of a module that has ended and waits to be started again: whoever wants something of it hears that it is closed.
 pub(crate) fn dead(birth: Birth, launcher: Arc<dyn Launcher>) -> Handle {
     let (told, events) = ((Told::Nothing, birth.added), mpsc::channel(1).0);
-    let (_, handle, _) = Task::new(birth, [], told, launcher, Record::off(), Keeper::off(), events);
+    let parameters = Parameters::begin(birth.restarts.count(), []);
+    let (_, handle, _) = Task::new(birth, parameters, told, launcher, Record::off(), Keeper::off(), events);
     handle
 }
 
@@ -114,7 +122,7 @@ impl Task {
     /// The task of a module, its handle, and what clients will want of it; `told` is what it was told last, and when.
     pub(super) fn new(
         birth: Birth,
-        parameters: impl IntoIterator<Item = (String, Raw)>,
+        parameters: Parameters,
         told: (Told, SystemTime),
         launcher: Arc<dyn Launcher>,
         record: Record,
@@ -125,8 +133,7 @@ impl Task {
         let record = if birth.background { Record::off() } else { record };
         let (direct, directed) = mpsc::channel(DIRECT_CAPACITY);
         let (tells, wanted) = mpsc::channel(TELL_CAPACITY);
-        let restarted = Parameters::of_restarts(birth.restarts.count(), None);
-        let parameters = Arc::new(Parameters::restore(restarted.into_iter().chain(parameters)));
+        let parameters = Arc::new(parameters);
         let birth = Arc::new(birth);
         let witness = Witness::new(Arc::clone(&birth.service), birth.uid, Arc::clone(&birth.type_name));
         let process = Arc::default();

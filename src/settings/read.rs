@@ -105,6 +105,15 @@ impl Reader<'_> {
         text
     }
 
+    /// True or false.
+    pub(super) fn truth(&mut self, node: &Node<'_>) -> Option<bool> {
+        if let Json::Bool(is) = node.value {
+            return Some(*is);
+        }
+        self.expected(node, "true or false");
+        None
+    }
+
     /// Text that is not empty and that the system takes: no NUL character in it.
     pub(super) fn system_string<'a>(&mut self, node: &Node<'a>) -> Option<&'a str> {
         let text = self.any_system_string(node)?;

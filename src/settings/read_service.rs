@@ -26,6 +26,7 @@ const BOUNDS: RangeInclusive<u64> = 1..=1_000_000;
 /// Longest name of a service, in bytes.
 const MAX_NAME: usize = 32;
 
+const LIST_KEYS: [&str; 7] = ["kind", "max_connections", "max_length", "max_modules", "modules", "backgrounds", "restore"];
 const PROCESS_KEYS: [&str; 5] = ["process", "environment", "working_directory", "user", "limits"];
 const MODULE_KEYS: [&str; 11] = [
     "process",
@@ -89,11 +90,12 @@ fn read_service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service> {
     };
     match kind.value.as_str() {
         Some("queue") => {
-            reader.object_of(node, &["kind", "max_connections", "max_length", "max_modules", "modules", "backgrounds"]);
+            reader.object_of(node, &LIST_KEYS);
             Some(Service::Queue(Lists {
                 bounds: read_bounds(reader, &fields),
                 modules: read_types(reader, fields.get("modules"), Again::Never),
                 backgrounds: read_types(reader, fields.get("backgrounds"), Again::AsSet),
+                restore: read_restore(reader, &fields),
             }))
         }
         Some("pool") => {
@@ -103,11 +105,12 @@ fn read_service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service> {
             if let Some(length) = fields.get("max_length") {
                 reader.problems.add(&length.at, "cannot be in a pool: its list is bounded by max_modules");
             }
-            reader.object_of(node, &["kind", "max_connections", "max_length", "max_modules", "modules", "backgrounds"]);
+            reader.object_of(node, &LIST_KEYS);
             Some(Service::Pool(Lists {
                 bounds: read_bounds(reader, &fields),
                 modules: read_types(reader, fields.get("modules"), Again::AsSet),
                 backgrounds: IndexMap::new(),
+                restore: read_restore(reader, &fields),
             }))
         }
         Some("app") => {
@@ -122,6 +125,10 @@ fn read_service(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Service> {
             None
         }
     }
+}
+
+fn read_restore(reader: &mut Reader<'_>, fields: &Fields<'_>) -> bool {
+    fields.get("restore").and_then(|node| reader.truth(&node)).unwrap_or_default()
 }
 
 fn read_bounds(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Bounds {

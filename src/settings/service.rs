@@ -21,13 +21,15 @@ pub enum Service {
     App(App),
 }
 
-/// The module types of a queue or pool, by their names, and its bounds.
+/// What a queue or pool is made of: its module types, by their names, its bounds, and what becomes of the list.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Lists {
     /// What `add` takes.
     pub modules: IndexMap<String, Arc<ModuleType>>,
     /// What `set_bg` takes; always empty for a pool.
     pub backgrounds: IndexMap<String, Arc<ModuleType>>,
+    /// Whether the list is kept on disk and launched again after a reboot.
+    pub restore: bool,
     /// How much of everything there may be.
     pub bounds: Bounds,
 }
@@ -159,7 +161,7 @@ impl Service {
         }
     }
 
-    /// The module types of a queue or pool.
+    /// What a queue or pool is made of.
     #[must_use]
     pub const fn lists(&self) -> Option<&Lists> {
         match self {
@@ -186,9 +188,11 @@ impl Service {
             Self::Queue(lists) => {
                 map.insert("modules".into(), types(&lists.modules));
                 map.insert("backgrounds".into(), types(&lists.backgrounds));
+                map.insert("restore".into(), lists.restore.into());
             }
             Self::Pool(lists) => {
                 map.insert("modules".into(), types(&lists.modules));
+                map.insert("restore".into(), lists.restore.into());
             }
             Self::App(app) => app.process.write_json(&mut map),
         }

@@ -8,7 +8,7 @@ use super::manager::{Manager, Program, unnamed};
 use crate::common::{Client, Daemon, World, eventually, processes};
 
 /// What no module may find.
-const PRIVATE: [&str; 16] = [
+const PRIVATE: [&str; 17] = [
     "CREDENTIALS_DIRECTORY",
     "FDSTORE",
     "INVOCATION_ID",
@@ -22,12 +22,13 @@ const PRIVATE: [&str; 16] = [
     "MEMORY_PRESSURE_WATCH",
     "MEMORY_PRESSURE_WRITE",
     "NOTIFY_SOCKET",
+    "STATE_DIRECTORY",
     "SYSTEMD_EXEC_PID",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
 ];
 /// Those of them that mean nothing to the daemon itself, so that any value will do.
-const MEANINGLESS: [&str; 8] = [
+const MEANINGLESS: [&str; 9] = [
     "INVOCATION_ID",
     "JOURNAL_STREAM",
     "LISTEN_PIDFDID",
@@ -35,6 +36,7 @@ const MEANINGLESS: [&str; 8] = [
     "MANAGERPIDFDID",
     "MEMORY_PRESSURE_WATCH",
     "MEMORY_PRESSURE_WRITE",
+    "STATE_DIRECTORY",
     "SYSTEMD_EXEC_PID",
 ];
 

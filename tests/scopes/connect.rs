@@ -38,6 +38,7 @@ async fn added(world: &World, script: &str) -> (module::Ending, Duration) {
         timeouts: Timeouts { connect: CONNECT, exit: EXIT, terminate: SHORT, ..Timeouts::default() },
         max_line_bytes: 65536,
         restarts: Restarts::default(),
+        last_parameters: None,
     };
     let uid = birth.uid;
     let (events, mut told) = mpsc::channel(8);

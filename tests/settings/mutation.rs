@@ -98,6 +98,7 @@ fn key() -> impl Strategy<Value = String> {
         "timeouts",
         "restart",
         "spare_scopes",
+        "restore",
         "title",
         "args",
         "exit",

@@ -1,8 +1,10 @@
 //! What the two makes of machine have to offer; [`Machine`](crate::Machine) is written on it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::Outcome;
+use crate::recorded_disk::RecordedDisk;
 use crate::running::Process;
 
 /// A machine that may be on or off, whose disk stays what it is.
@@ -21,6 +23,9 @@ pub(crate) trait Backend: Send + Sync {
 
     /// Ends it at once. Fine when it is off.
     fn cut_power(&self);
+
+    /// Gives it one more disk, on which is what is in `image`, and has all that is written to it recorded.
+    fn attach(&self, image: &Path) -> Outcome<RecordedDisk>;
 
     /// How much longer than on the host things may take.
     fn patience(&self) -> u32;

@@ -12,7 +12,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
@@ -24,6 +24,7 @@ use crate::cache::{self, Cached};
 use crate::cgroup::Cgroup;
 use crate::host::{guarded, spawn};
 use crate::notices::Notices;
+use crate::recorded_disk::RecordedDisk;
 use crate::running::{LOST, Process};
 use crate::scratch::{Scratch, cgroup_name};
 use crate::{Kind, Outcome};
@@ -208,6 +209,10 @@ impl Backend for Container {
         // With it goes whatever may still be in it.
         state.cgroup = None;
         state.leader = None;
+    }
+
+    fn attach(&self, _: &Path) -> Outcome<RecordedDisk> {
+        Err("a container has no disks".into())
     }
 
     fn patience(&self) -> u32 {

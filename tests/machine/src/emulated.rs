@@ -24,6 +24,7 @@ use crate::backend::Backend;
 use crate::cache::{self, Cached};
 use crate::host::{guarded, spawn};
 use crate::monitor::Monitor;
+use crate::recorded_disk::RecordedDisk;
 use crate::running::Process;
 use crate::scratch::Scratch;
 use crate::{Kind, Outcome, agent};
@@ -127,6 +128,24 @@ impl Backend for Emulated {
     fn cut_power(&self) {
         // Dropping it kills it.
         drop(self.running().take());
+    }
+
+    fn attach(&self, image: &Path) -> Outcome<RecordedDisk> {
+        let trouble = |error: std::io::Error| format!("cannot make the disk {}: {error}", image.display());
+        let beside = |extension: &str| image.with_extension(extension);
+        let disk = RecordedDisk { image: image.to_owned(), original: beside("original"), log: beside("log") };
+        std::fs::copy(image, &disk.original).map_err(trouble)?;
+        File::create(&disk.log).map_err(trouble)?;
+        let mut running = self.running();
+        let emulator = running.as_mut().ok_or_else(|| format!("{} is off", self.kind))?;
+        let file = |path: &Path| json!({"driver": "raw", "file": {"driver": "file", "filename": path}});
+        let node = json!({
+            "driver": "blklogwrites", "node-name": "recorded", "file": file(&disk.image), "log": file(&disk.log),
+            "log-sector-size": 512});
+        emulator.monitor.execute("blockdev-add", &node)?;
+        let device = json!({"driver": "virtio-blk-pci", "drive": "recorded", "id": "recorded", "serial": "recorded"});
+        emulator.monitor.execute("device_add", &device)?;
+        Ok(disk)
     }
 
     fn patience(&self) -> u32 {

@@ -38,6 +38,7 @@ mod machine;
 mod monitor;
 mod notices;
 mod program;
+mod recorded_disk;
 mod running;
 mod scratch;
 mod tests;
@@ -46,6 +47,7 @@ pub use command::{Command, Output};
 pub use kind::{Kind, Suite};
 pub use machine::Machine;
 pub use program::Program;
+pub use recorded_disk::{Record, RecordedDisk};
 pub use running::Running;
 pub use tests::Tests;
 

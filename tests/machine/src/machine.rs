@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::backend::Backend;
 use crate::container::Container;
 use crate::emulated::Emulated;
+use crate::recorded_disk::RecordedDisk;
 use crate::running::Process;
 use crate::scratch::Scratch;
 use crate::{Command, Kind, Outcome, Output, host, required};
@@ -154,6 +155,14 @@ impl Machine {
     pub fn power_on(&self) {
         self.managers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         required(self.backend.power_on().and_then(|()| self.expect_running()));
+    }
+
+    /// Gives an emulated machine one more disk, on which is what is in the file `image` of the host, as
+    /// `/dev/disk/by-id/virtio-recorded`. What is written to it is recorded, so that a test can look at what a power cut would
+    /// have left at any moment. It is there until the machine is off.
+    #[track_caller]
+    pub fn attach(&self, image: &Path) -> RecordedDisk {
+        required(self.backend.attach(image))
     }
 
     /// The folder of the host that is this machine's while it lives.

@@ -1,5 +1,12 @@
 //! The driver: the one task that owns the engine and runs its effects.
 
+mod restore;
+#[cfg(test)]
+mod restore_tests;
+mod stored;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,7 +24,11 @@ use crate::launcher::{Launcher, TypeName};
 use crate::module::{self, Adoption, Birth, Cause, Ending, Event, Handle};
 use crate::protocol::{ProtocolError, Raw, Uid, raw, raw_null};
 use crate::record::Record;
+use crate::scope::State;
 use crate::settings::{Bounds, Lists, ModuleType, Timeouts};
+use crate::store::List;
+use restore::Restoring;
+use stored::Stored;
 
 /// Events that modules may report ahead of the driver; a module beyond that waits for room.
 const EVENT_CAPACITY: usize = 256;
@@ -58,7 +69,10 @@ pub(super) enum Message {
 /// Whom a ticket stands for.
 enum Waiting {
     Added(Uid, ReplyTo<Uid>),
-    Changed(ReplyTo<()>),
+    Removed(Vec<Uid>, ReplyTo<()>),
+    Moved(ReplyTo<()>),
+    /// A module that is launched again.
+    Restored(Uid),
     Nobody,
 }
 
@@ -92,17 +106,21 @@ pub(super) struct Driver {
     /// How long the ending of every module may take at most, whichever settings it was started by.
     longest_ending: Duration,
     extension: Option<Extension>,
+    stored: Stored,
+    restoring: Restoring,
 }
 
 impl Driver {
     /// Must be called inside a tokio runtime: the modules of the process before go on.
     pub(super) fn new(
-        configuration: Configuration,
+        mut configuration: Configuration,
         launcher: Arc<dyn Launcher>,
         record: Record,
         board: Arc<Board>,
         (keeper, legacy): (Keeper, Option<Legacy>),
     ) -> Self {
+        let list = std::mem::take(&mut configuration.stored);
+        let stored = Stored::new(configuration.store.clone());
         let (events, reported) = mpsc::channel(EVENT_CAPACITY);
         let status = Status::new(configuration.notifier.clone());
         let longest_ending = longest_ending(&configuration.types);
@@ -129,15 +147,20 @@ impl Driver {
             status,
             longest_ending,
             extension: None,
+            stored,
+            restoring: Restoring::default(),
         };
+        let is_inherited = legacy.as_ref().is_some_and(Legacy::is_inherited);
+        driver.restoring.awaits_launcher = legacy.is_some();
         if let Some(legacy) = legacy {
-            driver.adopt(legacy);
+            driver.adopt(legacy, &list);
         }
+        driver.take_list(list, is_inherited);
         driver
     }
 
     /// Goes on where the process before was.
-    fn adopt(&mut self, mut legacy: Legacy) {
+    fn adopt(&mut self, mut legacy: Legacy, list: &List) {
         let state = legacy.take_state(self.configuration.kind.engine());
         self.engine = state.engine;
         self.tickets = state.tickets;
@@ -153,9 +176,12 @@ impl Driver {
         for (uid, module) in state.modules {
             let timeouts = &module.born.timeouts;
             self.longest_ending = self.longest_ending.max(longest(timeouts) + GRACE);
+            self.stored.born(uid, || stored::of_born(&module.born));
+            let last_parameters = list.get(uid).map(|module| Arc::clone(&module.parameters));
             let adoption = Adoption {
                 streams: module.kept.and_then(|kept| legacy.take(kept)),
                 module,
+                last_parameters,
                 starting: self.engine.is_starting(uid),
                 service: Arc::clone(&self.name),
                 max_line_bytes: self.configuration.max_line_bytes,
@@ -221,6 +247,7 @@ impl Driver {
         let mut heartbeat = self.configuration.notifier.heartbeat();
         self.status.changed();
         self.hear();
+        self.restore_more();
         while open || !self.modules.is_empty() {
             tokio::select! {
                 biased;
@@ -229,6 +256,7 @@ impl Driver {
                 () = self.status.due() => self.tell_status(),
                 () = self.down.due() => self.start_again(),
                 () = due(self.extension.as_ref()) => self.extension.iter_mut().for_each(Extension::extend),
+                () = self.restoring.progress() => {}
                 // What modules report before what clients want: a client's change shall see the list as it is.
                 Some(event) = self.reported.recv() => self.event(event),
                 message = messages.recv(), if open => match message {
@@ -236,6 +264,7 @@ impl Driver {
                     None => open = false,
                 },
             }
+            self.restore_more();
             if !self.drained.is_empty() && self.modules.is_empty() {
                 break;
             }
@@ -260,7 +289,7 @@ impl Driver {
                     return;
                 }
                 let uid = Uid::new();
-                let Some(birth) = self.birth(uid, &type_name, args, place) else {
+                let Some(birth) = self.birth(uid, &type_name, args, place == Place::Background) else {
                     let _ = reply.send(Err(ProtocolError::UnknownType));
                     return;
                 };
@@ -271,17 +300,20 @@ impl Driver {
                 self.birth = None;
             }
             Message::Remove { uids, reply } => {
-                let ticket = self.ticket(Waiting::Changed(reply));
+                self.give_up(&uids);
+                let ticket = self.ticket(Waiting::Removed(uids.clone(), reply));
                 self.step(Input::Remove { ticket, uids });
             }
             Message::Move { uids, reply } => {
-                let ticket = self.ticket(Waiting::Changed(reply));
+                self.stored.first(&uids);
+                let ticket = self.ticket(Waiting::Moved(reply));
                 self.step(Input::Move { ticket, uids });
             }
             Message::SetTypes(types) => self.set_types(types),
             Message::Listed(uids) => self.end_strays(uids),
             Message::Ping { reply } => drop(reply.send(Ok(()))),
             Message::Drain { done } => {
+                self.stop_restoring();
                 self.drained.push(done);
                 self.extension = Some(Extension::begin(self.configuration.notifier.clone(), self.longest_ending));
                 self.status.changed();
@@ -307,15 +339,20 @@ impl Driver {
     }
 
     /// Ends modules that nobody knows anything of: of a process before whose notes are lost, or that was not let write any.
-    fn end_strays(&self, uids: Vec<Uid>) {
+    fn end_strays(&mut self, uids: Vec<Uid>) {
+        self.restoring.awaits_launcher = false;
         for uid in uids.into_iter().filter(|uid| !self.modules.contains_key(uid)) {
             tracing::warn!(%uid, "module {}: is ended, since nobody knows where it belongs", uid.short());
             let launcher = Arc::clone(&self.launcher);
-            tokio::spawn(async move {
+            let stopping = async move {
                 if let Err(error) = launcher.stop(uid).await {
                     tracing::error!(%uid, "module {} could not be stopped: {error}", uid.short());
+                } else if let Ok(mut state) = launcher.watch(uid).await {
+                    // It may be launched again under the same uid.
+                    let _ = state.wait_for(State::is_gone).await;
                 }
-            });
+            };
+            self.restoring.after(uid, stopping);
         }
     }
 
@@ -348,8 +385,7 @@ impl Driver {
         }
     }
 
-    fn birth(&self, uid: Uid, type_name: &str, args: Option<Raw>, place: Place) -> Option<Birth> {
-        let background = place == Place::Background;
+    fn birth(&self, uid: Uid, type_name: &str, args: Option<Raw>, background: bool) -> Option<Birth> {
         let types = self.configuration.types.of(background);
         let (name, module_type) = types.get_key_value(type_name)?;
         Some(Birth {
@@ -363,6 +399,7 @@ impl Driver {
             timeouts: module_type.timeouts,
             max_line_bytes: self.configuration.max_line_bytes,
             restarts: Restarts::default(),
+            last_parameters: None,
         })
     }
 
@@ -399,7 +436,7 @@ impl Driver {
                 self.step(Input::Ended { uid });
                 continue;
             };
-            self.birth = Some(Birth { timeouts, restarts, ..module.birth().clone() });
+            self.birth = Some(Birth { timeouts, restarts, last_parameters: None, ..module.birth().clone() });
             self.step(Input::Restart { uid });
             self.birth = None;
         }
@@ -418,13 +455,18 @@ impl Driver {
         }
         match event {
             Event::Started { uid, result } => {
-                let alive = result.is_ok();
+                let alive = result.is_ok() && !self.restoring.is_unwanted(uid);
+                let was_down = alive && self.down.module(uid).is_some();
                 if alive {
                     self.down.remove(uid);
                 }
                 self.refusal = result.err();
                 self.step(Input::Started { uid, alive });
                 self.refusal = None;
+                if let Some(module) = self.modules.get(&uid).filter(|_| was_down && self.stored.is_on()) {
+                    // Another process announces its parameters.
+                    self.stored.list(module);
+                }
             }
             Event::Answered { uid, order: Order::Play | Order::Suspend, obeyed: false }
                 if self.may_be_started_again(uid, Cause::Refused) =>
@@ -494,6 +536,7 @@ impl Driver {
         } else {
             self.gone_for_good(uid);
         }
+        self.settle_place(uid, ending);
         self.board.gone(uid, &life["exit"], ending.cause);
     }
 
@@ -507,6 +550,7 @@ impl Driver {
         if effects.contains(&Effect::Publish) {
             self.publish(handover::time(now));
             self.status.changed();
+            self.keep_list(&effects);
         }
         for effect in effects.drain(..) {
             self.run(&effect);
@@ -551,6 +595,7 @@ impl Driver {
         match *effect {
             Effect::Launch { uid } => {
                 if let Some(birth) = self.birth.take_if(|birth| birth.uid == uid) {
+                    self.stored.born(uid, || stored::of_birth(&birth));
                     let handle = self.spawn(birth);
                     self.keep(uid, handle);
                 }
@@ -570,15 +615,25 @@ impl Driver {
             Effect::Forget { uid } => self.gone_for_good(uid),
             Effect::Publish => {}
             Effect::Done { ticket } => match self.waiting.remove(&ticket) {
-                Some(Waiting::Added(uid, reply)) => drop(reply.send(Ok(uid))),
-                Some(Waiting::Changed(reply)) => drop(reply.send(Ok(()))),
-                Some(Waiting::Nobody) | None => {}
+                // Not before it is on disk.
+                Some(Waiting::Added(uid, reply)) => self.stored.after(move || drop(reply.send(Ok(uid)))),
+                Some(Waiting::Removed(uids, reply)) => {
+                    // Also where the service ends, and all that is left stays.
+                    self.stored.remove(&uids);
+                    self.stored.after(move || drop(reply.send(Ok(()))));
+                }
+                Some(Waiting::Moved(reply)) => self.stored.after(move || drop(reply.send(Ok(())))),
+                Some(Waiting::Restored(uid)) => self.restoring.launched(uid),
+                Some(Waiting::Nobody) => {}
+                // Of the process before.
+                None => self.correct_order(),
             },
             Effect::Refuse { ticket } => {
                 let error = self.refusal.take().unwrap_or(ProtocolError::ShuttingDown);
                 match self.waiting.remove(&ticket) {
                     Some(Waiting::Added(_, reply)) => drop(reply.send(Err(error))),
-                    Some(Waiting::Changed(reply)) => drop(reply.send(Err(error))),
+                    Some(Waiting::Removed(_, reply) | Waiting::Moved(reply)) => drop(reply.send(Err(error))),
+                    Some(Waiting::Restored(uid)) => self.restoring.refused(uid, &error),
                     Some(Waiting::Nobody) | None => {}
                 }
             }
@@ -609,121 +664,5 @@ async fn due(extension: Option<&Extension>) {
     match extension {
         Some(extension) => extension.due().await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::pin::pin;
-    use std::sync::Mutex;
-
-    use tokio::time::{sleep, timeout};
-
-    use super::super::MESSAGE_CAPACITY;
-    use super::*;
-    use crate::launcher::Local;
-    use crate::scope::{End, Exit, Reached, Recording, Scopes, State};
-    use crate::service::Notifiers;
-    use crate::settings::Settings;
-
-    /// A pool of one type in a house where nothing runs, and what it tells the service manager. The longest ending of that
-    /// type takes 2 * 100 + 1000 + 2000 + 3000 ms, and 5 s for whatever else.
-    struct Bench {
-        house: Recording,
-        told: Arc<Mutex<Vec<String>>>,
-        messages: mpsc::Sender<Message>,
-    }
-
-    impl Bench {
-        fn new() -> (Self, Driver, mpsc::Receiver<Message>) {
-            let text = r#"{"ports": {"pool": 1}, "services": {"pool": {"kind": "pool", "modules": {"x": {
-                "process": ["x"], "timeouts": {"command": 100, "connect": 1000, "exit": 2000, "terminate": 3000}}}}}}"#;
-            let settings = Arc::new(Settings::parse(text, Path::new("x.json")).unwrap());
-            let told = Arc::new(Mutex::new(Vec::new()));
-            let teller = Arc::clone(&told);
-            let tell = move |message: &str| teller.lock().unwrap().push(message.to_owned());
-            let notifiers = Notifiers::telling(tell, Some(Duration::from_secs(10)));
-            let configuration = Configuration::of("pool", &settings.services["pool"], settings.max_line_bytes).unwrap();
-            let configuration = Configuration { notifier: notifiers.part("pool"), ..configuration };
-            let house = Recording::new();
-            let launcher = Arc::new(Local::new(settings, Arc::new(house.clone())));
-            let driver = Driver::new(configuration, launcher, Record::off(), Arc::default(), (Keeper::off(), None));
-            let (messages, received) = mpsc::channel(MESSAGE_CAPACITY);
-            (Self { house, told, messages }, driver, received)
-        }
-
-        /// What was told since, but for the status.
-        fn told(&self) -> Vec<String> {
-            let mut told = std::mem::take(&mut *self.told.lock().unwrap());
-            told.retain(|message| !message.starts_with("STATUS="));
-            told
-        }
-
-        /// Adds a module which never connects; it is being ended, but its processes live on.
-        async fn add(&self) {
-            let (reply, replied) = oneshot::channel();
-            let add = Message::Add { type_name: "x".to_owned(), args: None, place: Place::List, reply };
-            assert!(self.messages.send(add).await.is_ok());
-            assert!(replied.await.unwrap().is_err());
-        }
-
-        async fn gone(&self) {
-            let uid = self.house.list().await.unwrap()[0].uid;
-            self.house.advance(uid, State::Gone(End { exit: Exit::Signal(9), reached: Reached::Kill, exceeded: None }));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_a_driver_that_runs_gives_signs_of_life() {
-        let (bench, driver, received) = Bench::new();
-        let mut driving = pin!(driver.drive(received));
-        let _ = timeout(Duration::from_secs(12), &mut driving).await;
-        assert_eq!(bench.told(), ["WATCHDOG=1"; 3], "at 0, 5 and 10 s");
-        // Whatever else runs, it does not.
-        sleep(Duration::from_secs(100)).await;
-        assert_eq!(bench.told(), [""; 0]);
-        let _ = timeout(Duration::from_secs(1), &mut driving).await;
-        assert_eq!(bench.told(), ["WATCHDOG=1"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_driver_that_is_never_idle_runs() {
-        let (bench, driver, received) = Bench::new();
-        let driving = tokio::spawn(driver.drive(received));
-        for _ in 0..310 {
-            // There is always more than it takes in one go.
-            let ping = || Message::Ping { reply: oneshot::channel().0 };
-            while bench.messages.try_send(ping()).is_ok() {}
-            tokio::time::advance(Duration::from_millis(100)).await;
-        }
-        assert_eq!(bench.told().len(), 7, "at 0, 5, … 30 s");
-        driving.abort();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn more_time_is_asked_for_while_there_is_news_of_modules_that_end() {
-        let (bench, driver, received) = Bench::new();
-        let driving = tokio::spawn(driver.drive(received));
-        for _ in 0..3 {
-            bench.add().await;
-        }
-        let told = async |seconds| {
-            sleep(Duration::from_secs(seconds)).await;
-            let mut told = bench.told();
-            told.retain(|message| message != "WATCHDOG=1");
-            told
-        };
-        assert_eq!(told(1).await, [""; 0]);
-        let (done, is_done) = oneshot::channel();
-        assert!(bench.messages.send(Message::Drain { done }).await.is_ok());
-        assert_eq!(told(6).await, ["STOPPING=1\nEXTEND_TIMEOUT_USEC=11200000"], "and none more without news");
-        bench.gone().await;
-        assert_eq!(told(6).await, ["EXTEND_TIMEOUT_USEC=11200000"]);
-        assert_eq!(told(3600).await, [""; 0], "two of which nothing dies are the manager's business");
-        bench.gone().await;
-        bench.gone().await;
-        is_done.await.unwrap();
-        driving.await.unwrap();
     }
 }
