@@ -153,9 +153,11 @@ impl Bench {
 
 fn driver(kind: &str, store: &Store, list: List) -> Driver {
     let backgrounds = if kind == "queue" { r#", "backgrounds": {"b": {"process": ["b"]}}"# } else { "" };
+    let again = r#", "again": {"process": ["x"], "restart": {"limit": 2}}"#;
+    let again = if kind == "pool" { again } else { "" };
     let text = format!(
         r#"{{"ports": {{"list": 1}}, "services": {{"list": {{"kind": "{kind}", "restore": true,
-        "modules": {{"x": {{"process": ["x"]}}}}{backgrounds}}}}}}}"#
+        "modules": {{"x": {{"process": ["x"]}}{again}}}{backgrounds}}}}}}}"#
     );
     let settings = Arc::new(Settings::parse(&text, "x.json".as_ref()).unwrap());
     let configuration = Configuration::of("list", &settings.services["list"], settings.max_line_bytes).unwrap();
@@ -235,6 +237,51 @@ fn who_ends_well_or_later_leaves_the_list() {
     bench.wait(Duration::from_secs(100));
     assert_eq!((bench.launched(), bench.list()), (vec![], vec![uid(2)]));
     assert_eq!(numbers(bench.on_disk().modules.iter().map(|module| module.uid)), [2]);
+}
+
+/// A pool of one module that is started again when it fails, and has just failed.
+fn waits_to_be_started_again() -> Bench {
+    let mut bench = Bench::of("pool", [Module { type_name: "again".into(), ..stored(1) }]);
+    bench.up(1);
+    bench.wait(Duration::from_secs(11));
+    bench.down(1, BAD);
+    assert_eq!((bench.list(), bench.launched()), (vec![uid(1)], vec![]));
+    bench
+}
+
+fn is_on_disk(bench: Bench) -> bool {
+    bench.on_disk().get(uid(1)).is_some()
+}
+
+#[test]
+fn who_is_to_be_started_again_stays_on_disk() {
+    assert!(is_on_disk(waits_to_be_started_again()));
+
+    let mut bench = waits_to_be_started_again();
+    let removed = bench.remove(vec![uid(1)]);
+    assert_eq!(removed.blocking_recv().unwrap(), Ok(()));
+    assert!(!is_on_disk(bench), "removed while it waited");
+
+    let mut bench = waits_to_be_started_again();
+    bench.wait(Duration::from_secs(1));
+    bench.act(Driver::start_again);
+    assert_eq!(bench.launched(), [1]);
+    bench.up(1);
+    let announced = crate::protocol::parse_object(&raw(&serde_json::json!({"title": "new"})).unwrap()).map(|object| {
+        bench.driver.modules[&uid(1)].parameters().set(&object).unwrap();
+    });
+    assert!(announced.is_some());
+    let list = bench.on_disk();
+    assert_eq!(list.get(uid(1)).map(|module| module.parameters.contains("new")), Some(true), "{list:?}");
+
+    let mut bench = waits_to_be_started_again();
+    for delay in [1, 2] {
+        bench.wait(Duration::from_secs(delay));
+        bench.act(Driver::start_again);
+        bench.up(1);
+        bench.down(1, BAD);
+    }
+    assert_eq!((bench.list(), is_on_disk(bench)), (vec![], false), "given up");
 }
 
 #[test]
