@@ -202,6 +202,44 @@ fn a_snapshot_and_what_follows_are_the_list() {
 }
 
 #[test]
+fn one_that_is_started_again_keeps_its_place() {
+    let world = World::new();
+    world.change(|settings| settings["services"]["pool"]["modules"]["echo"]["restart"] = json!({"delay": 500}));
+    let daemon = world.start_pool();
+    let mut client = Client::connect(world.pool);
+    let uids = ["one", "two", "three"].map(|title| client.add("echo", &json!({"title": title})));
+    let (mut revision, events) = watch(&mut client, &json!({}));
+    let mut state = State::new(&events[0]);
+    client.call("tell_module", &json!({"uid": uids[1], "cmd": "die"}));
+    let mut states = Vec::new();
+    // It is down, it is launched, it plays.
+    while states.len() < 3 {
+        let (next, events) = watch(&mut client, &json!({"revision": revision, "timeout": 10_000}));
+        revision = next;
+        for event in &events {
+            state.apply(event);
+            let listed = state.compared()["list"].clone();
+            let listed: Vec<&str> = listed.as_array().unwrap().iter().map(|module| module["uid"].as_str().unwrap()).collect();
+            assert_eq!(listed, uids, "{event:?}");
+            if event.data["uid"] == uids[1] && matches!(event.name.as_str(), "added" | "playing") {
+                let shown = event.data["state"].as_str().unwrap_or(&event.name).to_owned();
+                if states.last() != Some(&shown) {
+                    states.push(shown);
+                }
+            }
+        }
+    }
+    assert_eq!(states, ["restarting", "waiting", "playing"]);
+    eventually("the copy is the list", || {
+        let (next, events) = watch(&mut client, &json!({"revision": revision}));
+        revision = next;
+        events.iter().for_each(|event| state.apply(event));
+        state.compared()["states"] == truth(&mut client, "pool")["states"]
+    });
+    assert!(daemon.terminate().success());
+}
+
+#[test]
 fn a_stream_goes_on_without_a_gap() {
     let world = World::new();
     let _pool = world.start_pool();

@@ -168,6 +168,8 @@ impl State {
                 if module.as_object_mut().unwrap().remove("background").is_some() {
                     self.value["background"] = module;
                 } else {
+                    // One that is started again takes its own place.
+                    self.modules().retain(|other| &other["uid"] != uid);
                     let at = index.map_or(self.modules().len(), |index| usize::try_from(index.as_u64().unwrap()).unwrap());
                     self.modules().insert(at, module);
                 }
