@@ -212,9 +212,12 @@ impl Legacy {
         std::mem::replace(&mut self.state, State::new(new))
     }
 
-    /// The streams of a module; `None` where one of them is missing.
+    /// The streams of a module; `None` where one of them is missing, and then the other is [nobody's](Self::clear).
     pub(crate) fn take(&mut self, kept: Kept) -> Option<Streams> {
         let (mut command, mut update) = (None, None);
+        if self.streams.get(&kept.number)?.len() != 2 {
+            return None;
+        }
         for descriptor in self.streams.remove(&kept.number)? {
             let stream = TcpStream::from(descriptor);
             let port = stream.local_addr().ok()?.port();

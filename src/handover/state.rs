@@ -239,7 +239,12 @@ impl State {
                 for change in changes {
                     if let Change::Report(report) = change {
                         self.reported.push_back((uid, report));
-                    } else if let Some(module) = self.modules.get_mut(&uid) {
+                        continue;
+                    }
+                    if let Change::Connected(kept) = &change {
+                        self.free(kept.number);
+                    }
+                    if let Some(module) = self.modules.get_mut(&uid) {
                         module.change(change);
                     }
                 }
@@ -256,6 +261,12 @@ impl State {
                 self.lives.push_back(life);
             }
         }
+    }
+
+    /// This number is another's from now on: whoever had it before has given it up, though its processes may not be gone.
+    fn free(&mut self, number: u32) {
+        let before = self.modules.values_mut().find(|module| module.kept.is_some_and(|kept| kept.number == number));
+        before.into_iter().for_each(|module| module.kept = None);
     }
 
     fn step(&mut self, input: Input, at: u64) {

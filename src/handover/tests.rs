@@ -148,6 +148,22 @@ fn answers_that_are_written_are_forgotten() {
 }
 
 #[test]
+fn a_number_that_another_module_has_now_is_no_longer_that_of_one_that_ends() {
+    let (ending, next) = (Uid::new(), Uid::new());
+    let kept = |number, command_port| Change::Connected(Kept { number, command_port });
+    let state = sum([
+        born(ending, 1),
+        module(ending, vec![kept(3, 1234)]),
+        // It has given up its streams, and its processes are awaited.
+        module(ending, vec![Change::Ending("own".to_owned())]),
+        born(next, 2),
+        module(next, vec![kept(3, 1235)]),
+    ]);
+    assert!(state.modules[&ending].kept.is_none());
+    assert_eq!(state.modules[&next].kept.map(|kept| kept.command_port), Some(1235));
+}
+
+#[test]
 fn one_that_is_refused_is_none() {
     let uid = Uid::new();
     let state = sum([step(Input::Drain { ticket: Ticket(1) }), born(uid, 2)]);

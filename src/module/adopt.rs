@@ -68,8 +68,10 @@ impl Task {
         told: mpsc::Receiver<Tell>,
     ) {
         let uid = self.birth.uid;
+        // What the process before has given up may be another module's by now.
+        let kept = module.kept.filter(|_| streams.is_some());
         let cause = self.converse(&module, streams, starting, told).await;
-        module.kept.into_iter().for_each(|kept| self.keeper.give_up(kept.number));
+        kept.into_iter().for_each(|kept| self.keeper.give_up(kept.number));
         let ending = match self.watch(module.place.as_ref()).await {
             Some(launched) => self.end(launched, cause).await,
             None => {
