@@ -57,9 +57,9 @@ pub async fn main(arguments: &LauncherArguments) -> Result<(), String> {
         settings::find_user(name).map_err(|problem| format!("--module-user {problem}"))?;
     }
     let house = arguments.house.open().await?;
-    // Before anybody asks: what an earlier process launched is this one's to end.
-    let found = house.scopes.list().await.map_err(|error| error.to_string())?;
     let local = house.launcher(Arc::clone(&settings)).part_of(None).default_user(arguments.module_user.clone());
+    // Before anybody asks: what an earlier process launched is this one's to end.
+    let found = local.find().await.map_err(|error| error.to_string())?;
     let (listeners, made) = match given {
         Some(given) => (given, None),
         None => {

@@ -91,6 +91,20 @@ impl Local {
         self.memory.put(uid, state);
     }
 
+    /// All modules of the house, those that an earlier process launched included; how each ends is remembered from now on.
+    ///
+    /// # Errors
+    /// Where the house cannot tell.
+    pub async fn find(&self) -> Result<Vec<Listed>, ScopeError> {
+        let found = self.scopes.list().await?;
+        for listed in &found {
+            if let Some(state) = self.scopes.watch(listed.uid) {
+                self.remember(listed.uid, state);
+            }
+        }
+        Ok(found)
+    }
+
     fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -258,7 +272,7 @@ impl Launcher for Local {
                 return Ok(state);
             }
             // A house may have to look round for what an earlier process launched.
-            self.scopes.list().await?;
+            self.find().await?;
             self.scopes.watch(uid).or_else(|| self.memory.get(uid)).ok_or(ScopeError::NoSuchScope(uid))
         })
     }
@@ -275,7 +289,7 @@ impl Launcher for Local {
     fn list(&self, service: &str) -> BoxFuture<'_, Result<Vec<Listed>, ScopeError>> {
         let service = service.to_owned();
         Box::pin(async move {
-            let mut list = self.scopes.list().await?;
+            let mut list = self.find().await?;
             list.retain(|listed| listed.service == service);
             Ok(list)
         })

@@ -257,6 +257,23 @@ async fn a_launcher_that_is_started_anew_goes_on_telling() {
     one.state.wait_for(|state| *state == gone).await.unwrap();
 }
 
+/// Both were killed at once, and the module ends between what its next broker asks.
+#[tokio::test]
+async fn the_next_of_both_know_how_a_module_ended() {
+    let world = World::new();
+    let before = world.remote();
+    let launch = a_clock();
+    let uid = launch.uid;
+    before.launch(launch).await.unwrap();
+    drop(before);
+    let world = world.restart().await;
+    let remote = world.remote();
+    assert_eq!(remote.list("queue").await.unwrap().len(), 1);
+    world.house.advance(uid, GONE);
+    let mut state = remote.watch(uid).await.unwrap();
+    state.wait_for(|state| *state == GONE).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_ended_while_no_launcher_was_there_is_gone() {
     let world = World::new();
