@@ -18,6 +18,8 @@ mod driver;
 mod extension;
 mod history;
 mod limits;
+#[cfg(test)]
+mod model_tests;
 mod report;
 mod status;
 #[cfg(test)]
