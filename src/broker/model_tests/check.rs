@@ -10,6 +10,7 @@ impl World {
     /// Compares the broker with each model; those that it contradicts are no longer possible.
     pub(super) fn check(&mut self) {
         let mut problems = Vec::new();
+        self.count();
         let mut models = std::mem::take(&mut self.models);
         models.retain(|model| match self.compare(model) {
             Ok(()) => true,
@@ -20,6 +21,19 @@ impl World {
         });
         self.models = models;
         assert!(!self.models.is_empty(), "{}", problems.join("\nor "));
+    }
+
+    /// A process counts from the time of day on, and whether the one before had published what has just happened nobody
+    /// knows: what it begins with counts from there. No revision is less than one before.
+    fn count(&mut self) {
+        let Some(process) = &self.process else { return };
+        let revision = process.broker.board().snapshot().revision();
+        assert!(revision >= self.revision, "revision {revision} after {}", self.revision);
+        self.revision = revision;
+        // It is 0 before anything is published.
+        for model in self.models.iter_mut().filter(|_| revision > 0) {
+            model.counted_from.get_or_insert(revision - model.published);
+        }
     }
 
     fn compare(&self, model: &Model) -> Result<(), String> {
@@ -42,12 +56,16 @@ impl World {
         let Some(process) = &self.process else { return Ok(()) };
         let snapshot = process.broker.board().snapshot();
         let item = |item: &super::super::Item| (item.module.uid().to_string(), item.told);
-        let is: Vec<_> = snapshot.list().iter().map(item).collect();
+        let is: Vec<_> = snapshot.list().map(item).collect();
         let expected = |(module, told): &(M, Told)| (uid(*module), *told);
         same("the list", &is, &model.list.iter().map(expected).collect())?;
         same("the background", &snapshot.background().map(item), &model.background.as_ref().map(expected))?;
-        same("the revision", &snapshot.revision(), &model.revision)?;
-        for listed in snapshot.list().iter().chain(snapshot.background()) {
+        same(
+            "changes published",
+            &model.counted_from.map_or(0, |from| snapshot.revision().wrapping_sub(from)),
+            &model.published,
+        )?;
+        for listed in snapshot.list().chain(snapshot.background()) {
             let module = M::try_from(listed.module.uid().number()).unwrap();
             for name in ["p0", "p1", "p2"] {
                 let value = listed.module.parameters().get(name).map(|value| value.get().to_owned());

@@ -136,7 +136,10 @@ pub(super) struct Model {
     pub(super) background: Option<(M, Told)>,
     pub(super) modules: Vec<Module>,
     pub(super) connections: Vec<Connection>,
-    pub(super) revision: u64,
+    /// Changes published.
+    pub(super) published: u64,
+    /// The revision of this process from which they are counted, once that is known.
+    pub(super) counted_from: Option<u64>,
     /// What happens now changes what is published, once, however many changes it lets through.
     publishes: bool,
     draining: bool,
@@ -194,7 +197,8 @@ impl Model {
             background: None,
             modules: Vec::new(),
             connections: Vec::new(),
-            revision: 0,
+            published: 0,
+            counted_from: None,
             publishes: false,
             draining: false,
             changes: VecDeque::new(),
@@ -556,6 +560,7 @@ impl Model {
     /// The next process goes on with what it finds: time limits begin anew, and who was not connected ends.
     pub(super) fn resumed(&mut self) {
         let now = self.now;
+        self.counted_from = None;
         for module in 0..self.modules.len() {
             let is = &mut self.modules[module];
             match is.phase {
@@ -572,7 +577,7 @@ impl Model {
 
     fn run(&mut self) {
         loop {
-            self.revision += u64::from(std::mem::take(&mut self.publishes));
+            self.published += u64::from(std::mem::take(&mut self.publishes));
             let Some(input) = self.inputs.pop_front() else { return };
             match input {
                 Input::Next(connection) => self.begin(connection),

@@ -15,7 +15,7 @@ use crate::handover::Stored;
 use crate::handover::testing::Manager;
 use crate::launcher::Launcher;
 use crate::record::Record;
-use crate::service::{Limits, Listeners, serve};
+use crate::service::{Limits, Listeners, Room, serve};
 use crate::settings::Settings;
 
 pub(super) struct Process {
@@ -58,7 +58,7 @@ impl Process {
             };
             let listener = tokio::net::TcpListener::from_std(listener.try_clone().unwrap()).unwrap();
             let handler = Arc::new(broker.clone());
-            tokio::spawn(serve(Listeners::of(listener), handler, Limits::default(), CancellationToken::new()));
+            tokio::spawn(serve(Listeners::of(listener), handler, Room::new(Limits::default()), CancellationToken::new()));
             broker
         });
         Self { runtime, fine, broker, drained: None }

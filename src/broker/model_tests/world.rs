@@ -100,7 +100,8 @@ pub(super) struct World {
     /// All that may be true: more than one only while nobody can know whether something has happened.
     pub(super) models: Vec<Model>,
     pub(super) trace: Vec<String>,
-    pub(super) kills: usize,
+    /// The last that was published.
+    pub(super) revision: u64,
 }
 
 impl World {
@@ -139,12 +140,8 @@ impl World {
             clients: Vec::new(),
             models: vec![Model::new(kind == Kind::Queue)],
             trace: Vec::new(),
-            kills: 0,
+            revision: 0,
         };
-        if world.is_kept() {
-            // A process that takes over publishes what it has found.
-            world.models[0].revision = 1;
-        }
         world.start();
         world
     }
@@ -220,7 +217,6 @@ impl World {
 
     fn end_process(&mut self) {
         self.note("killed".to_owned());
-        self.kills += 1;
         self.process = None;
         self.collect();
         self.clients.iter_mut().for_each(|client| client.alive = false);
