@@ -13,11 +13,11 @@
 //! ```
 //!
 //! **What is checked**, after each thing that happens: the list, its order, what each module was told, the background, the
-//! revision (one more for each change that is published, and never less than before); every request of a client is answered once, in order, as the model
-//! does; every module was asked what it should have been, once and in order, and its updates are answered once; at most one module
-//! of a queue is told to play; parameters are what the module set last; each time limit is over when it should be, and not 1 ms
-//! before; the cause of each end in `history`, once. And at the end, after draining: nothing runs in the house, and
-//! the service manager keeps no stream.
+//! revision (one more for each change that is published, and never less than before); every request of a client is answered once,
+//! in order, as the model does; every module was asked what it should have been, once and in order, and its updates are answered
+//! once; at most one module of a queue is told to play; parameters are what the module set last; each time limit is over when it
+//! should be, and not 1 ms before; the cause of each end in `history`, once. And at the end, after draining: nothing runs in the
+//! house, and the service manager keeps no stream.
 //!
 //! **Time** stands still in each process but for what the world lets pass ([`process`]). **A kill** drops a process with all its tasks,
 //! between any two of their steps; the next one begins with what the service manager has. Where nobody can know whether a
@@ -26,8 +26,9 @@
 //! **What is not the same each time**: numbers of ports, times of day (which nothing here depends on), and which branch a
 //! `select!` that is not `biased` looks at first. What is sent over loopback is taken to be there at once, as Linux does it.
 //!
-//! **What is not covered**: changed settings, `status`, lists of requests in one line, strangers at a module's ports, a log that is
-//! summed up, a kill while the service drains, `shmooze-launcher` itself.
+//! **What is not covered**: modules that are started again (`restart`), lists that survive a reboot (`restore`), those who `watch`, what is
+//! beyond a limit, changed settings, `status`, lists of requests in one line, strangers at a module's ports, a log that is summed up, a
+//! kill while the service drains, `shmooze-launcher` itself.
 
 mod check;
 mod house;

@@ -160,7 +160,7 @@ fn done() -> Answer {
     Answer::Exactly(json!({"success": true}))
 }
 
-fn result(value: Value) -> Answer {
+fn result(value: &Value) -> Answer {
     Answer::Exactly(json!({"success": true, "result": value}))
 }
 
@@ -248,8 +248,8 @@ impl Model {
             }
             self.change(None, Change::RemoveAll);
         } else {
-            let all = self.list.iter().map(|(module, _)| *module).collect();
-            self.remove_of_pool(None, all);
+            let all: Vec<M> = self.list.iter().map(|(module, _)| *module).collect();
+            self.remove_of_pool(None, &all);
         }
         self.run();
     }
@@ -276,9 +276,9 @@ impl Model {
             Request::Remove(modules) => {
                 let modules = modules.into_iter().flatten().collect();
                 if self.queue {
-                    self.change(Some(ticket), Change::Remove(modules))
+                    self.change(Some(ticket), Change::Remove(modules));
                 } else {
-                    self.remove_of_pool(Some(ticket), modules)
+                    self.remove_of_pool(Some(ticket), &modules);
                 }
             }
             Request::Move(modules) => self.change(Some(ticket), Change::Move(modules.into_iter().flatten().collect())),
@@ -294,15 +294,15 @@ impl Model {
                 }
             }
             Request::Ask { module, background } => match target(module, background, "Module identifier not in queue") {
-                Ok(module) => self.answer(ticket, result(json!(self.modules[module].parameters))),
+                Ok(module) => self.answer(ticket, result(&json!(self.modules[module].parameters))),
                 Err(error) => self.answer(ticket, error),
             },
             Request::List { parameters } => {
                 let list = self.list.iter().map(|(module, _)| self.item(*module, parameters)).collect::<Vec<_>>();
-                self.answer(ticket, result(json!(list)));
+                self.answer(ticket, result(&json!(list)));
             }
             Request::Background => {
-                let answer = self.background.map_or_else(done, |(module, _)| result(self.item(module, false)));
+                let answer = self.background.map_or_else(done, |(module, _)| result(&self.item(module, false)));
                 self.answer(ticket, answer);
             }
         }
@@ -393,7 +393,7 @@ impl Model {
             Asked::Tell(ticket) => self.answer(
                 ticket,
                 match reply {
-                    Reply::Good => result(json!({"of": module})),
+                    Reply::Good => result(&json!({"of": module})),
                     Reply::Refusal => error("no"),
                     Reply::Rubbish => error("Malformed response"),
                 },
@@ -621,7 +621,7 @@ impl Model {
     fn done(&mut self, ticket: Option<Ticket>) {
         let Some(ticket) = ticket else { return };
         let added = self.modules.iter().position(|module| module.ticket == ticket);
-        self.answer(ticket, added.map_or_else(done, |module| result(json!({"uid": uid(module)}))));
+        self.answer(ticket, added.map_or_else(done, |module| result(&json!({"uid": uid(module)}))));
     }
 
     fn order(&mut self, module: M, order: Order, ticket: Option<Ticket>) {
@@ -706,7 +706,7 @@ impl Model {
         suspends
     }
 
-    fn remove_of_pool(&mut self, ticket: Option<Ticket>, modules: Vec<M>) {
+    fn remove_of_pool(&mut self, ticket: Option<Ticket>, modules: &[M]) {
         let removed: Vec<M> = self.list.iter().map(|(module, _)| *module).filter(|module| modules.contains(module)).collect();
         if removed.is_empty() {
             return self.done(ticket);

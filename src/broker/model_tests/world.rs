@@ -146,7 +146,7 @@ impl World {
         world
     }
 
-    pub(super) fn note(&mut self, what: String) {
+    pub(super) fn note(&mut self, what: &str) {
         self.trace.push(format!("{:5} {what}", self.now));
     }
 
@@ -181,7 +181,7 @@ impl World {
     pub(super) fn kill(&mut self, during: Option<Happening>) {
         if let Some(happening) = during {
             let steps = self.random.below(24);
-            self.note(format!("killed after {steps} steps of:"));
+            self.note(&format!("killed after {steps} steps of:"));
             self.apply(happening);
             self.process.iter_mut().for_each(|process| process.steps(steps));
         }
@@ -189,7 +189,7 @@ impl World {
         if self.random.chance(40)
             && let Some(happening) = self.something()
         {
-            self.note("meanwhile:".to_owned());
+            self.note("meanwhile:");
             self.apply(happening);
         }
         self.follow();
@@ -200,7 +200,7 @@ impl World {
     /// the client, the next one does.
     pub(super) fn kill_during_request(&mut self, request: &Request) {
         let steps = self.random.below(40);
-        self.note(format!("killed after {steps} steps of:"));
+        self.note(&format!("killed after {steps} steps of:"));
         let client = self.connect();
         let mut without = self.models.clone();
         self.send(client, request);
@@ -216,7 +216,7 @@ impl World {
     }
 
     fn end_process(&mut self) {
-        self.note("killed".to_owned());
+        self.note("killed");
         self.process = None;
         self.collect();
         self.clients.iter_mut().for_each(|client| client.alive = false);
@@ -231,7 +231,7 @@ impl World {
 
     /// Begins to end all.
     pub(super) fn drain(&mut self) {
-        self.note("drain".to_owned());
+        self.note("drain");
         self.process.iter_mut().for_each(Process::drain);
         self.each(Model::drain);
         self.settle();
@@ -249,7 +249,7 @@ impl World {
 
     /// A client writes a request; the broker has not seen it yet.
     pub(super) fn send(&mut self, client: usize, request: &Request) {
-        self.note(format!("client {client}: {request:?}"));
+        self.note(&format!("client {client}: {request:?}"));
         let uids = |modules: &[Option<M>]| modules.iter().map(|module| uid(module.unwrap_or(999))).collect::<Vec<_>>();
         let one = |module: &Option<M>| uid(module.unwrap_or(999));
         let names = ["p0", "p1", "p2"];
@@ -276,7 +276,7 @@ impl World {
     }
 
     pub(super) fn leave(&mut self, client: usize) {
-        self.note(format!("client {client} leaves"));
+        self.note(&format!("client {client} leaves"));
         self.clients[client].alive = false;
         self.clients[client].wire.close();
         self.each(|model| model.leave(client));
@@ -296,7 +296,7 @@ impl World {
     }
 
     fn apply(&mut self, happening: Happening) {
-        self.note(format!("{happening:?}"));
+        self.note(&format!("{happening:?}"));
         match happening {
             Happening::Launch(module) => {
                 let Some(sim) = self.sims.get_mut(&module) else { return };
@@ -404,7 +404,7 @@ impl World {
         }
         for wanted in self.house.wanted() {
             let module = wanted.module;
-            self.note(format!("launch {module}"));
+            self.note(&format!("launch {module}"));
             let (sim, delay) = self.birth(wanted);
             assert!(self.sims.insert(module, sim).is_none(), "module {module} is launched twice");
             self.plan(delay, Happening::Launch(module));
@@ -415,7 +415,7 @@ impl World {
                 let was_closed = wire.closed;
                 let (lines, is_closed) = (wire.read(), wire.closed);
                 for line in lines {
-                    self.note(format!("{module} <- {line}"));
+                    self.note(&format!("{module} <- {line}"));
                     if stream == 0 {
                         self.react(module);
                     }
@@ -426,7 +426,7 @@ impl World {
             }
         }
         for module in self.house.stops() {
-            self.note(format!("stop {module}"));
+            self.note(&format!("stop {module}"));
             let now = self.now;
             let sim = self.sims.get_mut(&module).unwrap();
             sim.stops.push(now);
@@ -440,7 +440,7 @@ impl World {
         }
         for client in 0..self.clients.len() {
             for line in self.clients[client].wire.read() {
-                self.note(format!("client {client} <- {line}"));
+                self.note(&format!("client {client} <- {line}"));
             }
         }
     }
