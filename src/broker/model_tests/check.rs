@@ -94,7 +94,12 @@ impl World {
                 beginning("answers to its updates", &updates, &is.updates)?;
             } else {
                 same("what it was asked", &asked, &is.told.iter().map(|cmd| (*cmd).to_owned()).collect())?;
-                same("answers to its updates", &updates, &is.updates)?;
+                if sim.hasty && is.phase != Phase::Talking {
+                    // Whoever says in one go something and that it ends is not answered any more.
+                    beginning("answers to its updates", &updates, &is.updates)?;
+                } else {
+                    same("answers to its updates", &updates, &is.updates)?;
+                }
                 same("whether its streams are closed", &[command.closed, update.closed], &[is.phase != Phase::Talking; 2])?;
             }
         }

@@ -64,6 +64,8 @@ pub(super) struct Sim {
     pub(super) gone: bool,
     /// It has closed a stream itself.
     pub(super) left: bool,
+    /// It has written something while no process of the broker was there: that is read in one go with what it wrote before.
+    pub(super) hasty: bool,
     /// When the house was asked to stop it.
     pub(super) stops: Vec<u64>,
 }
@@ -71,8 +73,8 @@ pub(super) struct Sim {
 impl Sim {
     pub(super) fn new(wanted: Wanted, failure: Option<&'static str>, nature: Nature) -> Self {
         let (ports, wires) = (wanted.ports, [None, None]);
-        let (going, gone, left, stops) = (false, false, false, Vec::new());
-        Self { wanted: Some(wanted), ports, failure, wires, nature, going, gone, left, stops }
+        let (going, gone, left, hasty, stops) = (false, false, false, false, Vec::new());
+        Self { wanted: Some(wanted), ports, failure, wires, nature, going, gone, left, hasty, stops }
     }
 }
 
@@ -379,13 +381,11 @@ impl World {
     }
 
     fn write(&mut self, module: M, stream: usize, line: &str) -> bool {
-        match self.sims.get_mut(&module).and_then(|sim| sim.wires[stream].as_mut()) {
-            Some(wire) if !wire.closed => {
-                wire.write(line);
-                true
-            }
-            _ => false,
-        }
+        let Some(sim) = self.sims.get_mut(&module) else { return false };
+        let Some(wire) = sim.wires[stream].as_mut().filter(|wire| !wire.closed) else { return false };
+        wire.write(line);
+        sim.hasty |= self.process.is_none();
+        true
     }
 
     // ---- What comes of it.
