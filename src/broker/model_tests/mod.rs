@@ -15,9 +15,9 @@
 //! **What is checked**, after each thing that happens: the list, its order, what each module was told, the background, the
 //! revision (one more for each change that is published, and never less than before); every request of a client is answered once,
 //! in order, as the model does; every module was asked what it should have been, once and in order, and its updates are answered
-//! once, unless it ends in the same go; at most one module of a queue is told to play; parameters are what the module set last; each time limit is over when it
-//! should be, and not 1 ms before; the cause of each end in `history`, once. And at the end, after draining: nothing runs in the
-//! house, and the service manager keeps no stream.
+//! once, unless it ends in the same go; at most one module of a queue is told to play; parameters are what the module set last;
+//! each time limit is over when it should be, and not 1 ms before; the cause of each end in `history`, once. And at the end, after
+//! draining: nothing runs in the house, and the service manager keeps no stream.
 //!
 //! **Time** stands still in each process but for what the world lets pass ([`process`]). **A kill** drops a process with all its tasks,
 //! between any two of their steps; the next one begins with what the service manager has. Where nobody can know whether a
