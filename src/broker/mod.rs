@@ -20,6 +20,8 @@ mod events;
 mod extension;
 mod history;
 mod limits;
+#[cfg(test)]
+mod model_tests;
 mod report;
 mod restart;
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub use line::{LineBuffer, LineTooLong};
 pub use request::{Incoming, Request, write_request};
 pub use response::Response;
 pub use uid::Uid;
+#[cfg(test)]
+pub(crate) use uid::numbered;
 pub use update::Update;
 pub use validate::validate;
 

@@ -15,7 +15,23 @@ impl Uid {
     /// A new random identifier.
     #[must_use]
     pub fn new() -> Self {
+        #[cfg(test)]
+        if let Some(number) = numbered::next() {
+            return Self::numbered(number);
+        }
         Self(Uuid::new_v4())
+    }
+
+    /// The one of this number, for tests that repeat.
+    #[cfg(test)]
+    pub(crate) const fn numbered(number: u128) -> Self {
+        Self(Uuid::from_u128(number))
+    }
+
+    /// Its number, where it was made of one.
+    #[cfg(test)]
+    pub(crate) const fn number(self) -> u128 {
+        self.0.as_u128()
     }
 
     /// The first eight hexadecimal digits, enough to tell modules apart in a log line.
@@ -24,6 +40,27 @@ impl Uid {
         let mut text = self.to_string();
         text.truncate(8);
         text
+    }
+}
+
+/// New identifiers that count, on a thread that asked for it: whatever follows their order is the same each time.
+#[cfg(test)]
+pub(crate) mod numbered {
+    use std::cell::Cell;
+
+    thread_local! {
+        static NEXT: Cell<Option<u128>> = const { Cell::new(None) };
+    }
+
+    /// From now on new identifiers of this thread are numbered from `first`.
+    pub(crate) fn begin(first: u128) {
+        NEXT.set(Some(first));
+    }
+
+    pub(super) fn next() -> Option<u128> {
+        let number = NEXT.get()?;
+        NEXT.set(Some(number + 1));
+        Some(number)
     }
 }
 
