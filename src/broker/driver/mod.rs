@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::extension::Extension;
@@ -486,11 +487,7 @@ impl Driver {
             Event::Ended { uid, cause } if self.may_be_started_again(uid, cause) => self.lose(uid),
             // A process before had heard of it already.
             Event::Ended { uid, .. } if self.down.module(uid).is_some() => {}
-            Event::Ended { uid, cause } => {
-                self.ended = Some((uid, cause));
-                self.step(Input::Ended { uid });
-                self.ended = None;
-            }
+            Event::Ended { uid, cause } => self.leave_list(uid, cause),
             Event::Parameters { uid } => {
                 if let Some(module) = self.modules.get(&uid) {
                     self.board.touched(module);
@@ -519,7 +516,7 @@ impl Driver {
         let outcome = self.outcome(&module, ending);
         let life = self.board.history().push(&module, ending, &outcome);
         let again = if let Outcome::Again(again) = &outcome { Some(again.clone()) } else { None };
-        self.keeper.write(&Entry::Gone { uid, life: raw(&life).unwrap_or_else(|_| raw_null()), again });
+        self.write_gone(uid, &life, again);
         match outcome {
             Outcome::Again(again) => {
                 module.witness().restarting(again.due - again.since, again.restarts.count());
@@ -530,14 +527,26 @@ impl Driver {
             Outcome::Gone => {}
         }
         if self.engine.entry(uid).is_some_and(|entry| entry.down) {
-            self.ended = Some((uid, ending.cause));
-            self.step(Input::Ended { uid });
-            self.ended = None;
+            self.leave_list(uid, ending.cause);
         } else {
             self.gone_for_good(uid);
         }
         self.settle_place(uid, ending);
         self.board.gone(uid, &life["exit"], ending.cause);
+    }
+
+    /// A module is off the list, for this cause.
+    fn leave_list(&mut self, uid: Uid, cause: Cause) {
+        self.ended = Some((uid, cause));
+        self.step(Input::Ended { uid });
+        self.ended = None;
+    }
+
+    /// Writes down that no process of a module is left, what `history` says of it, and when it is started again.
+    fn write_gone(&self, uid: Uid, life: &Value, again: Option<Again>) {
+        if self.keeper.is_on() {
+            self.keeper.write(&Entry::Gone { uid, life: raw(life).unwrap_or_else(|_| raw_null()), again });
+        }
     }
 
     fn step(&mut self, input: Input) {

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use super::{Driver, Waiting};
 use crate::engine::{Input, Place};
-use crate::handover::{self, Entry};
+use crate::handover;
 use crate::module::{Cause, Ending};
-use crate::protocol::{ProtocolError, Uid, raw, raw_null};
+use crate::protocol::{ProtocolError, Uid};
 use crate::scope::Reached;
 use crate::store::Module;
 
@@ -304,7 +304,7 @@ impl Driver {
         let Some(Attempt { module, .. }) = self.restoring.attempts.remove(&uid) else { return };
         tracing::error!(%uid, "module {} of type {} is set aside: {reason}", uid.short(), module.type_name);
         let life = self.board.history().set_aside(&module, &reason);
-        self.keeper.write(&Entry::Gone { uid, life: raw(&life).unwrap_or_else(|_| raw_null()), again: None });
+        self.write_gone(uid, &life, None);
         self.stored.set_aside(module, reason);
     }
 }
