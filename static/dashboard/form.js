@@ -87,10 +87,11 @@ export function addForm({ label, types, send, complain }) {
   what.append(make("span", "", "Type"), choice);
   const place = make("div", "fields");
   const button = make("button", "", label);
-  let fields;
+  let fields, isFree;
   const draw = () => {
     const { args } = types[choice.value];
-    fields = new Fields(Object.keys(args).length > 0 ? args : ANYTHING);
+    isFree = Object.keys(args).length === 0;
+    fields = new Fields(isFree ? ANYTHING : args);
     place.replaceChildren(...fields.elements);
   };
   choice.addEventListener("change", draw);
@@ -98,7 +99,6 @@ export function addForm({ label, types, send, complain }) {
     event.preventDefault();
     try {
       const args = fields.read();
-      const isFree = fields.fields[0]?.name === "args" && !types[choice.value].args.args;
       button.disabled = true;
       if (await send(choice.value, isFree ? (args.args ?? {}) : args)) form.querySelectorAll(".fields input").forEach(reset);
     } catch (error) {

@@ -3,8 +3,8 @@
 import { Fields } from "./form.js";
 import { $, bytes, clock, clone, complain, make, nameOf, say, timeOfDay } from "./parts.js";
 
-/** How long a removal can be undone, in ms; style sheet and this agree. */
-export const UNDO = 5000;
+/** How long a removal can be undone, in ms. */
+const UNDO = 5000;
 
 /** How many lines of a module's log are shown. */
 const LINES = 20;
@@ -92,6 +92,7 @@ export class ModuleView {
     if (this.element.ariaBusy === "true") return;
     if (this.isPlaying || this.service.kind === "pool") return void this.#end();
     this.#removal = setTimeout(() => this.#end(), UNDO);
+    $(".undo", this.element).style.setProperty("--undo", `${UNDO}ms`);
     this.#mark(true);
     $(".undo", this.element).focus();
   }
