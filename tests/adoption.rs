@@ -19,12 +19,13 @@ mod adoption {
     pub mod kills;
     #[allow(dead_code, reason = "what the soak needs of it")]
     pub mod load;
+    pub mod many;
     pub mod within;
 }
 
 /// The family, with a module type that counts aloud.
 fn install(machine: &Machine) {
-    use adoption::kills;
+    use adoption::{kills, many};
     host::install(machine);
     let own = std::env::current_exe().unwrap();
     machine.copy_program(own.ancestors().nth(2).unwrap().join("examples/counts"), "/usr/local/bin/counts");
@@ -47,12 +48,13 @@ fn install(machine: &Machine) {
         machine.write(&format!("/etc/systemd/system/shmooze-{service}.service.d/unlimited.conf"), unlimited);
     }
     let number = |variable: &str| std::env::var(variable).unwrap_or_default();
+    machine.write(many::PLAN, number("SHMOOZE_MODULES"));
     machine.write(kills::PLAN, format!("{} {}", number("SHMOOZE_KILLS"), number("SHMOOZE_SEED")));
     machine.run(&["systemctl", "daemon-reload"]).success();
 }
 
 fn main() -> ExitCode {
-    use adoption::{events, full, kills};
+    use adoption::{events, full, kills, many};
     Tests::new()
         .prepare(install)
         .each(Kind::CONTAINERS, "modules outlive the broker", events::goes_on)
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         .each(Kind::CONTAINERS, "the journal stands still", full::journal_stands_still)
         .each(Kind::CONTAINERS, "the journal has no room", full::journal_has_no_room)
         .each(Kind::CONTAINERS, "the command log has no room", full::log_has_no_room)
+        .inside(Kind::CONTAINERS, "many modules live in scopes", many::live_in_scopes)
         .inside(Kind::CONTAINERS, "a broker is killed again and again", kills::of_the_broker)
         .inside(Kind::CONTAINERS, "all are killed again and again", kills::of_all)
         .main()

@@ -11,6 +11,12 @@ pub fn pid_of(unit: &str) -> u32 {
     property(unit, "MainPID").parse().unwrap_or(0)
 }
 
+/// Resident memory of a process in KiB.
+pub fn resident_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok())
+}
+
 /// One property of a unit; empty where the manager does not answer.
 pub fn property(unit: &str, name: &str) -> String {
     try_run(&["systemctl", "show", "--value", "-p", name, unit])

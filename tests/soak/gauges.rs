@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::faults::SERVICES;
-use super::within::{property, scopes, try_run};
+use super::within::{property, resident_kib, scopes, try_run};
 
 /// Names of what is measured, in the order of the columns.
 pub const NAMES: [&str; 5] = ["queue", "pool", "launcher", "gateway", "PID 1"];
@@ -19,10 +19,8 @@ pub struct Gauge {
 
 impl Gauge {
     fn of(pid: u32) -> Self {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
         let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-        Self { pid, memory: memory.unwrap_or(0), descriptors }
+        Self { pid, memory: resident_kib(pid).unwrap_or(0), descriptors }
     }
 }
 
