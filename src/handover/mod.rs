@@ -107,13 +107,13 @@ impl Keeper {
     }
 
     /// Takes over what `given` holds of the process before, for a service whose engine is `engine` where there is none.
-    /// The service manager keeps `limit` descriptors (`FileDescriptorStoreMax=`). Must be called inside a tokio runtime.
+    /// The service manager keeps `limit` descriptors (`FileDescriptorStoreMax=`), but is left half of those that it may open. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// Where the service manager cannot be reached or there is no memory.
     pub async fn open(given: Stored, limit: usize, engine: Engine) -> io::Result<(Self, Legacy)> {
         match std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) {
-            Some(name) => Self::at(&name, given, limit, engine).await,
+            Some(name) => Self::at(&name, given, limit.min(store::share_of_manager()), engine).await,
             None => Ok((Self::off(), Legacy { state: State::new(engine), is_inherited: false, streams: HashMap::new() })),
         }
     }

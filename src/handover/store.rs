@@ -53,6 +53,20 @@ struct Names {
     telling: bool,
 }
 
+/// Half of the descriptors that the service manager, our parent, may open: it needs one for each scope besides, and a manager without any is
+/// of no use to anybody. In most places it may open a billion; in some containers it has the limit of whoever started them.
+pub(super) fn share_of_manager() -> usize {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", nix::unistd::getppid())).unwrap_or_default();
+    share_of(&limits)
+}
+
+/// The same, by the text of `/proc/PID/limits` (proc(5)).
+fn share_of(limits: &str) -> usize {
+    let soft =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse::<usize>().ok());
+    soft.map_or(usize::MAX, |soft| soft / 2)
+}
+
 /// What a descriptor from the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named {
@@ -221,6 +235,16 @@ mod tests {
         // Nine thousand modules fit into one variable.
         let names: usize = (0..9000).map(|number| 2 * (of_streams(number).len() + 1)).sum();
         assert!(names < 100_000, "{names}");
+    }
+
+    #[test]
+    fn the_manager_keeps_half_of_its_descriptors() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+            Max cpu time              unlimited            unlimited            seconds   \n\
+            Max open files            20000                30000                files     \n";
+        assert_eq!(share_of(limits), 10_000);
+        assert_eq!(share_of(""), usize::MAX, "who cannot look goes by what he was told");
+        assert!(share_of_manager() > 0);
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::SndBuf};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -26,6 +27,14 @@ const PRIORITY: u8 = 6;
 pub(super) struct Stream {
     pub(super) output: OwnedFd,
     pub(super) name: String,
+}
+
+impl Stream {
+    /// Whether journald has closed it: it holds 4,096 streams of a machine, and no more. Who printed there would be killed by SIGPIPE.
+    pub(super) fn is_refused(&self) -> bool {
+        let mut looked = [PollFd::new(&self.output, PollFlags::empty())];
+        poll(&mut looked, Some(&Timespec::default())).is_ok() && looked[0].revents().contains(PollFlags::HUP)
+    }
 }
 
 /// Opens a stream whose lines carry `identifier` as their `SYSLOG_IDENTIFIER`; `None` where journald does not answer.
@@ -70,5 +79,13 @@ mod tests {
         let mut received = String::new();
         journald.read_to_string(&mut received).unwrap();
         assert_eq!(received, "clock\nx.scope\n6\n1\n0\n0\n0\ntick\n");
+    }
+    #[test]
+    fn a_stream_that_journald_closes_is_refused() {
+        let (ours, journald) = StdUnixStream::pair().unwrap();
+        let stream = begin(ours, "clock", "x.scope").unwrap();
+        assert!(!stream.is_refused());
+        drop(journald);
+        assert!(stream.is_refused());
     }
 }

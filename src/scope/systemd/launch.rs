@@ -188,8 +188,8 @@ pub(super) fn waits(held: &mut Held, unit: &str) -> Result<Cgroup, ScopeError> {
 
 /// Lets the child become the module's program; answers when it has.
 pub(super) async fn release(ready: &mut Ready, spec: &mut Spec, unit: &str) -> Result<(), NotReleased> {
-    // Not kept for as long as the module lives.
-    let output = ready.output.take();
+    // Not kept for as long as the module lives. Without one it prints where this process does.
+    let output = ready.output.take().filter(|stream| !stream.is_refused());
     if let Some(stream) = &output {
         spec.program.environment.retain(|(name, _)| name != JOURNAL_STREAM);
         spec.program.environment.push((JOURNAL_STREAM.to_owned(), stream.name.clone()));

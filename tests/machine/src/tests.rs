@@ -36,7 +36,7 @@ const INSIDE: &str = "SHMOOZE_TEST_INSIDE";
 pub(crate) const PROGRAM: &str = "/opt/shmooze-test/program";
 
 /// How long a test that runs inside may take.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(900);
 
 pub(crate) type OnMachine = Arc<dyn Fn(&Machine) + Send + Sync>;
 
