@@ -107,7 +107,8 @@ impl Keeper {
     }
 
     /// Takes over what `given` holds of the process before, for a service whose engine is `engine` where there is none.
-    /// The service manager keeps `limit` descriptors (`FileDescriptorStoreMax=`), but is left half of those that it may open. Must be called inside a tokio runtime.
+    /// The service manager keeps `limit` descriptors (`FileDescriptorStoreMax=`), but no more than a
+    /// quarter of those that it may open. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// Where the service manager cannot be reached or there is no memory.

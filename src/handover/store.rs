@@ -53,8 +53,9 @@ struct Names {
     telling: bool,
 }
 
-/// Half of the descriptors that the service manager, our parent, may open: it needs one for each scope besides, and a manager without any is
-/// of no use to anybody. In most places it may open a billion; in some containers it has the limit of whoever started them.
+/// A quarter of the descriptors that the service manager, our parent, may open: it duplicates all that it keeps for a unit when it starts
+/// that (systemd 254 and later), and needs one for each scope besides. A manager without any is of no use to anybody. In most places it may
+/// open a billion; in some containers it has the limit of whoever started them.
 pub(super) fn share_of_manager() -> usize {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", nix::unistd::getppid())).unwrap_or_default();
     share_of(&limits)
@@ -64,7 +65,7 @@ pub(super) fn share_of_manager() -> usize {
 fn share_of(limits: &str) -> usize {
     let soft =
         limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse::<usize>().ok());
-    soft.map_or(usize::MAX, |soft| soft / 2)
+    soft.map_or(usize::MAX, |soft| soft / 4)
 }
 
 /// What a descriptor from the store is.
@@ -238,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn the_manager_keeps_half_of_its_descriptors() {
+    fn the_manager_keeps_a_quarter_of_its_descriptors() {
         let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
             Max cpu time              unlimited            unlimited            seconds   \n\
             Max open files            20000                30000                files     \n";
-        assert_eq!(share_of(limits), 10_000);
+        assert_eq!(share_of(limits), 5_000);
         assert_eq!(share_of(""), usize::MAX, "who cannot look goes by what he was told");
         assert!(share_of_manager() > 0);
     }

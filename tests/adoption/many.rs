@@ -96,12 +96,12 @@ fn each_answers() {
     }
 }
 
-/// How many modules the manager keeps: two streams each, of half the descriptors that it may open.
+/// How many modules the manager keeps: two streams each, of a quarter of the descriptors that it may open.
 fn kept() -> usize {
     let limits = std::fs::read_to_string("/proc/1/limits").unwrap();
     let open =
         limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse::<usize>().ok());
-    open.unwrap() / 4 - 1
+    open.unwrap() / 8 - 1
 }
 
 /// Uid and process of each.
@@ -113,30 +113,34 @@ fn processes() -> BTreeMap<String, i64> {
 
 /// What one more costs now, and what the programs hold.
 fn report(when: &str) {
-    let mut took: Vec<Duration> = (0..A_ROUND)
-        .map(|_| {
-            let begun = Instant::now();
-            let uid = add();
-            let took = begun.elapsed();
-            POOL.insist("rm", &json!({"uids": [uid]}));
-            until("it has ended", || POOL.insist("history", &json!({"limit": 1}))[0]["uid"] == *uid);
-            took
-        })
-        .collect();
+    let programs = PROGRAMS.map(|unit| (unit, pid_of(unit)));
+    let programs = programs.iter().chain(&[("PID 1", 1)]);
+    let before: Vec<f64> = programs.clone().map(|(_, pid)| cpu_ms(*pid)).collect();
+    let mut took: Vec<Duration> = (0..A_ROUND).map(|_| add_and_remove()).collect();
     took.sort_unstable();
+    println!("{when}: {} modules, add {:.1} ms (median of {A_ROUND})", POOL.list().len(), took[A_ROUND / 2].as_secs_f64() * 1e3);
+    for ((name, pid), before) in programs.zip(before) {
+        let memory = resident_kib(*pid).unwrap() as f64 / 1024.0;
+        println!("    {name}: {:.2} ms of CPU for an add and its rm, {memory:.1} MiB", (cpu_ms(*pid) - before) / A_ROUND as f64);
+    }
+}
+
+/// How long the former took.
+fn add_and_remove() -> Duration {
     let begun = Instant::now();
-    let modules = POOL.list().len();
-    let listed = begun.elapsed();
-    let memory: Vec<String> = PROGRAMS
-        .iter()
-        .map(|unit| (*unit, pid_of(unit)))
-        .chain([("PID 1", 1)])
-        .map(|(name, pid)| format!("{name} {:.1} MiB", resident_kib(pid).unwrap() as f64 / 1024.0))
-        .collect();
-    println!(
-        "{when}: {modules} modules; add {:.1} ms (median of {A_ROUND}), list {:.1} ms; {}",
-        took[A_ROUND / 2].as_secs_f64() * 1e3,
-        listed.as_secs_f64() * 1e3,
-        memory.join(", ")
-    );
+    let uid = add();
+    let took = begun.elapsed();
+    POOL.insist("rm", &json!({"uids": [uid]}));
+    until("it has ended", || POOL.insist("history", &json!({"limit": 1}))[0]["uid"] == *uid);
+    took
+}
+
+/// The processor time of all threads of a process so far.
+fn cpu_ms(pid: u32) -> f64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
+        let told = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap_or_default();
+        told.split(' ').next().and_then(|nanoseconds| nanoseconds.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    threads.map(of_thread).sum::<f64>() / 1e6
 }
