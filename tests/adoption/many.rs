@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -116,23 +116,25 @@ fn report(when: &str) {
     let programs = PROGRAMS.map(|unit| (unit, pid_of(unit)));
     let programs = programs.iter().chain(&[("PID 1", 1)]);
     let before: Vec<f64> = programs.clone().map(|(_, pid)| cpu_ms(*pid)).collect();
-    let mut took: Vec<Duration> = (0..A_ROUND).map(|_| add_and_remove()).collect();
+    let (mut took, mut uids) = (Vec::new(), BTreeSet::new());
+    for _ in 0..A_ROUND {
+        let begun = Instant::now();
+        uids.insert(add());
+        took.push(begun.elapsed());
+    }
     took.sort_unstable();
     println!("{when}: {} modules, add {:.1} ms (median of {A_ROUND})", POOL.list().len(), took[A_ROUND / 2].as_secs_f64() * 1e3);
     for ((name, pid), before) in programs.zip(before) {
         let memory = resident_kib(*pid).unwrap() as f64 / 1024.0;
-        println!("    {name}: {:.2} ms of CPU for an add and its rm, {memory:.1} MiB", (cpu_ms(*pid) - before) / A_ROUND as f64);
+        println!("    {name}: {:.2} ms of CPU for each, {memory:.1} MiB", (cpu_ms(*pid) - before) / A_ROUND as f64);
     }
-}
-
-/// How long the former took.
-fn add_and_remove() -> Duration {
-    let begun = Instant::now();
-    let uid = add();
-    let took = begun.elapsed();
-    POOL.insist("rm", &json!({"uids": [uid]}));
-    until("it has ended", || POOL.insist("history", &json!({"limit": 1}))[0]["uid"] == *uid);
-    took
+    POOL.insist("rm", &json!({"uids": uids}));
+    until("they have ended", || {
+        let history = POOL.insist("history", &json!({"limit": A_ROUND}));
+        let ended: BTreeSet<_> =
+            history.as_array().unwrap().iter().map(|life| life["uid"].as_str().unwrap().to_owned()).collect();
+        ended == uids
+    });
 }
 
 /// The processor time of all threads of a process so far.
