@@ -11,6 +11,7 @@ mod gateway {
     mod connections;
     mod events;
     mod files;
+    mod forwarded;
     mod golden;
     mod guard;
     mod http;

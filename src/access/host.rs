@@ -151,6 +151,14 @@ impl Hosts {
         self
     }
 
+    /// `authority`, where its host is the gateway's.
+    ///
+    /// # Errors
+    /// [`HostError::Foreign`] where it is another's.
+    pub fn check(&self, authority: Authority) -> Result<Authority, HostError> {
+        if self.allow(&authority.host) { Ok(authority) } else { Err(HostError::Foreign(authority.host.to_string())) }
+    }
+
     /// Whether `host` is the gateway's.
     #[must_use]
     pub fn allow(&self, host: &Host) -> bool {
@@ -204,7 +212,7 @@ pub fn check_host<'a>(
         Some(said) => said,
     };
     let authority = std::str::from_utf8(said).ok().and_then(Authority::parse).ok_or(HostError::Unclear)?;
-    if hosts.allow(&authority.host) { Ok(Some(authority)) } else { Err(HostError::Foreign(authority.host.to_string())) }
+    hosts.check(authority).map(Some)
 }
 
 #[cfg(test)]

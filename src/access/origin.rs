@@ -8,6 +8,32 @@ use std::fmt;
 use super::host::{Authority, Host};
 use crate::protocol::shown;
 
+/// How a page is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Over HTTP.
+    Http,
+    /// Over HTTPS.
+    Https,
+}
+
+impl Scheme {
+    /// The one called `name`, in whatever capitals.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Http, Self::Https].into_iter().find(|scheme| scheme.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Its name in URLs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// Where a page comes from: `scheme://host[:port]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
@@ -33,11 +59,12 @@ impl Origin {
         Some(Self { scheme, host, port })
     }
 
-    /// Whether a page from here that asks `authority` asks where it comes from. Which of both schemes it was loaded with
-    /// is not known here, where a proxy may speak HTTPS for the gateway.
-    fn is_at(&self, authority: &Authority) -> bool {
+    /// Whether a page from here that asks `authority` by `scheme` asks where it comes from. Which of both schemes that is may not
+    /// be known, where a proxy may speak HTTPS for the gateway.
+    fn is_at(&self, authority: &Authority, scheme: Option<Scheme>) -> bool {
         let default = default_port(&self.scheme);
-        default.is_some() && self.host == authority.host && self.port == authority.port.or(default)
+        let is_scheme = default.is_some() && scheme.is_none_or(|scheme| scheme.name() == self.scheme);
+        is_scheme && self.host == authority.host && self.port == authority.port.or(default)
     }
 }
 
@@ -79,7 +106,8 @@ pub enum SenderError {
     CrossSite,
 }
 
-/// Answers who makes a request to `authority`, by the values of the headers `Origin` and `Sec-Fetch-Site`.
+/// Answers who makes a request to `authority`, by the values of the headers `Origin` and `Sec-Fetch-Site`. By which `scheme` the
+/// browser asks is `None` where nobody has said so who is believed.
 ///
 /// # Errors
 /// [`SenderError`] where it is the page of another site that is not `listed`.
@@ -87,6 +115,7 @@ pub fn check_sender<'a>(
     origins: impl IntoIterator<Item = &'a [u8]>,
     sites: impl IntoIterator<Item = &'a [u8]>,
     authority: Option<&Authority>,
+    scheme: Option<Scheme>,
     listed: &[Origin],
 ) -> Result<Sender, SenderError> {
     let mut origins = origins.into_iter();
@@ -99,7 +128,7 @@ pub fn check_sender<'a>(
         if listed.contains(&origin) {
             return Ok(Sender::Listed);
         }
-        if !authority.is_some_and(|authority| origin.is_at(authority)) {
+        if !authority.is_some_and(|authority| origin.is_at(authority, scheme)) {
             return Err(foreign());
         }
     }
@@ -157,7 +186,7 @@ mod tests {
         let (origins, sites) = (bytes(origins), bytes(sites));
         let authority = host.map(|host| Authority::parse(host).unwrap());
         let listed = [Origin::parse("https://kiosk.example").unwrap(), Origin::parse("app://-").unwrap()];
-        check_sender(origins.iter().map(Vec::as_slice), sites.iter().map(Vec::as_slice), authority.as_ref(), &listed)
+        check_sender(origins.iter().map(Vec::as_slice), sites.iter().map(Vec::as_slice), authority.as_ref(), None, &listed)
     }
 
     #[test]
@@ -215,6 +244,23 @@ mod tests {
             SenderError::Foreign("null".into()).to_string(),
             "Pages of \"null\" may not ask here; the gateway's settings may add it to gateway.origins."
         );
+    }
+
+    #[test]
+    fn where_it_is_known_how_a_page_was_loaded() {
+        let authority = Authority::parse("kiosk.lan").unwrap();
+        let check = |origin: &str, scheme| check_sender([origin.as_bytes()], [], Some(&authority), scheme, &[]).is_ok();
+        for (origin, http, https) in [
+            ("http://kiosk.lan", true, false),
+            ("https://kiosk.lan", false, true),
+            ("HTTPS://kiosk.lan:443", false, true),
+            ("http://kiosk.lan:443", false, false),
+            ("ftp://kiosk.lan", false, false),
+        ] {
+            let found = [Some(Scheme::Http), Some(Scheme::Https), None].map(|scheme| check(origin, scheme));
+            assert_eq!(found, [http, https, http || https], "{origin}");
+        }
+        assert_eq!(["HTTP", "https", "wss", ""].map(Scheme::from_name), [Some(Scheme::Http), Some(Scheme::Https), None, None]);
     }
 
     proptest! {

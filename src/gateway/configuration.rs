@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use indexmap::IndexMap;
 
-use crate::access::{Hosts, Origin, Tokens};
+use crate::access::{Hosts, Origin, ProxyRule, Tokens};
 use crate::client::{DEFAULT_TIMEOUT, Endpoint};
 use crate::protocol::DEFAULT_MAX_LINE_BYTES;
 use crate::settings::{GATEWAY_PORT, Settings};
@@ -47,6 +47,8 @@ pub struct Configuration {
     pub hosts: Hosts,
     /// Pages of other sites that may ask it.
     pub origins: Vec<Origin>,
+    /// Proxies that are believed when they say for whom they ask.
+    pub proxies: Vec<ProxyRule>,
     /// Which services take tokens.
     pub tokens: Arc<Tokens>,
 }
@@ -74,6 +76,7 @@ impl Configuration {
             max_event_streams: settings.gateway.max_event_streams,
             hosts: Hosts::new(&settings.gateway.hosts),
             origins: settings.gateway.origins.clone(),
+            proxies: settings.gateway.proxies.clone(),
             ..Self::default()
         }
     }
@@ -98,6 +101,7 @@ impl Default for Configuration {
             max_event_streams: 1024,
             hosts: Hosts::default(),
             origins: Vec::new(),
+            proxies: Vec::new(),
             tokens: Arc::default(),
         }
     }
@@ -115,7 +119,7 @@ mod tests {
         let text = r#"{"ports": {"queue": 15580, "wsgi": 15888, "volume": 15590}, "name": "é", "public": ["name"],
             "static_path": "/srv/page", "wsgi_prefix": "/api/", "static_prefix": "/", "max_line_bytes": 5000000,
             "gateway": {"service_timeout": 2000, "idle_timeout": 3000, "header_timeout": 4000, "max_connections": 5, "max_event_streams": 4,
-                        "max_body_bytes": 6000000, "hosts": ["kiosk"], "origins": ["http://a"]}}"#;
+                        "max_body_bytes": 6000000, "hosts": ["kiosk"], "origins": ["http://a"], "proxies": ["unix"]}}"#;
         let settings = Settings::parse(text, Path::new("settings.json")).unwrap();
         let configuration = Configuration::from_settings(&settings);
         let services: Vec<_> = configuration.services.iter().map(|(name, at)| format!("{name} {at}")).collect();
@@ -130,5 +134,6 @@ mod tests {
         assert_eq!(configuration.max_event_streams, 4);
         assert!(configuration.hosts.allow(&Host::Name("kiosk".to_owned())));
         assert_eq!(configuration.origins, [Origin::parse("http://a").unwrap()]);
+        assert_eq!(configuration.proxies, [ProxyRule::Unix]);
     }
 }

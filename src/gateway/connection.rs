@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::socket::Socket;
 use super::watch::Watch;
 use super::{Configuration, Gateway, Stream, events};
+use crate::access::Peer;
 
 /// Requests under way at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 100;
@@ -40,13 +41,25 @@ pub(super) fn protocol(configuration: &Configuration) -> Protocol {
     protocol
 }
 
+/// Who has connected; `None` where he is gone already.
+fn peer(stream: &Stream) -> Option<Peer> {
+    match stream {
+        Stream::Left(tcp) => tcp.peer_addr().ok().map(|address| Peer::at(address.ip())),
+        Stream::Right(_) => Some(Peer::Unix),
+    }
+}
+
 /// Serves `stream` until either side has enough. After `shutdown`, requests under way are answered and no more are taken.
 pub(super) async fn serve(gateway: Gateway, stream: Stream, shutdown: CancellationToken) {
     let shared = gateway.shared();
     let watch = Arc::new(Watch::new(shared.configuration.idle_timeout, shared.configuration.header_timeout));
+    let peer = peer(&stream);
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&watch)));
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         let (gateway, watch) = (gateway.clone(), Arc::clone(&watch));
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         async move {
             let _in_request = watch.request(request.version());
             let answer = gateway.handle(request).await;

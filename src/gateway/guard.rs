@@ -2,7 +2,8 @@
 //!
 //! | checked | of | answered |
 //! |---|---|---|
-//! | `Host`, and the host of the request's URL | every request | 421, or 400 where it is none |
+//! | `X-Forwarded-…` of a proxy that the settings list (`forwarded`) | every request | 400 where it cannot be understood |
+//! | the host that it names, else `Host` and that of the request's URL | every request | 421, or 400 where it is none |
 //! | `Origin`, `Sec-Fetch-Site` | every request but GET, HEAD and OPTIONS | 403 |
 //! | `Authorization` | a request to a service that takes tokens, before its body is read | 401 |
 //! | each command of the body | the same | 403, or in its place of a list |
@@ -15,6 +16,7 @@ use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode, Version};
 
+use super::forwarded::Forwarded;
 use super::{Answer, Configuration, answer, is_read};
 use crate::access::{Guard, HostError, Level, Refusal, Sender, check_host, check_sender};
 
@@ -33,12 +35,18 @@ pub(super) struct Admitted {
 }
 
 impl Admitted {
-    /// Looks at whom a request is for and who makes it.
-    pub(super) fn admit(parts: &Parts, configuration: &Configuration) -> Result<Self, Box<Answer>> {
-        let target = parts.uri.authority().map(Authority::as_str);
-        let headers = values(&parts.headers, &HOST);
-        let must_say = parts.version == Version::HTTP_11;
-        let authority = match check_host(target, headers, must_say, &configuration.hosts) {
+    /// Looks at whom a request is for and who makes it, going by what a proxy has said.
+    pub(super) fn admit(parts: &Parts, forwarded: Forwarded, configuration: &Configuration) -> Result<Self, Box<Answer>> {
+        let Forwarded { authority, scheme, client: _ } = forwarded;
+        let checked = match authority {
+            Some(authority) => configuration.hosts.check(authority).map(Some),
+            None => {
+                let target = parts.uri.authority().map(Authority::as_str);
+                let must_say = parts.version == Version::HTTP_11;
+                check_host(target, values(&parts.headers, &HOST), must_say, &configuration.hosts)
+            }
+        };
+        let authority = match checked {
             Ok(authority) => authority,
             Err(error) => {
                 let status = match error {
@@ -50,7 +58,7 @@ impl Admitted {
         };
         let origins = values(&parts.headers, &ORIGIN);
         let sites = values(&parts.headers, &SEC_FETCH_SITE);
-        let sender = match check_sender(origins, sites, authority.as_ref(), &configuration.origins) {
+        let sender = match check_sender(origins, sites, authority.as_ref(), scheme, &configuration.origins) {
             Ok(sender) => sender,
             // Which nobody but the page itself is told anything by, and that only what a browser lets it see.
             Err(_) if is_read(&parts.method) || parts.method == Method::OPTIONS => Sender::Own,
@@ -86,12 +94,12 @@ impl Admitted {
     }
 }
 
-fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl DoubleEndedIterator<Item = &'a [u8]> {
     headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
 }
 
 /// In words for people who look at a page, in JSON for the others.
-fn refuse(parts: &Parts, status: StatusCode, error: &impl ToString) -> Answer {
+pub(super) fn refuse(parts: &Parts, status: StatusCode, error: &impl ToString) -> Answer {
     match is_read(&parts.method) {
         true => answer::text(status, format!("{}\n", error.to_string())),
         false => answer::failure(status, error),

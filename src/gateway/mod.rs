@@ -24,6 +24,7 @@ mod connection;
 mod endpoint;
 mod events;
 mod files;
+mod forwarded;
 mod guard;
 mod route;
 mod serve;
@@ -40,7 +41,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::http::request::Parts;
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 
 pub use answer::{Answer, AnswerBody};
 pub use configuration::Configuration;
@@ -49,6 +50,7 @@ pub use serve::{Accept, Stream};
 use connection::Protocol;
 use events::Browsers;
 use files::Files;
+use forwarded::Forwarded;
 use guard::Admitted;
 use route::{Route, Routes};
 
@@ -120,7 +122,8 @@ impl Gateway {
         *shared = new;
     }
 
-    /// Answers one request. Whatever goes wrong is an answer, too.
+    /// Answers one request. Whatever goes wrong is an answer, too. Who asks is told by an extension of the type
+    /// [`Peer`](crate::access::Peer), which [`Gateway::serve`] sees to; without it no proxy is believed.
     pub async fn handle<B>(&self, request: Request<B>) -> Answer
     where
         B: Body<Data = Bytes> + Send,
@@ -128,7 +131,11 @@ impl Gateway {
     {
         let shared = self.shared();
         let (parts, body) = request.into_parts();
-        let answer = match Admitted::admit(&parts, &shared.configuration) {
+        let admitted = match Forwarded::read(&parts, &shared.configuration.proxies) {
+            Ok(forwarded) => Admitted::admit(&parts, forwarded, &shared.configuration),
+            Err(error) => Err(guard::refuse(&parts, StatusCode::BAD_REQUEST, &error).into()),
+        };
+        let answer = match admitted {
             Ok(admitted) => match admitted.preflight(&parts) {
                 Some(answer) => admitted.tell(answer),
                 None => admitted.tell(shared.answer(&parts, body).await),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::read::{Node, Reader};
 use super::read_service::read_milliseconds;
-use crate::access::{HostRule, Origin};
+use crate::access::{HostRule, Origin, ProxyRule};
 
 /// What a message or body may be limited to, in bytes: 1 KiB to 1 GiB.
 pub(super) const MESSAGE_BYTES: RangeInclusive<u64> = 1024..=1 << 30;
@@ -37,6 +37,8 @@ pub struct Gateway {
     pub hosts: Vec<HostRule>,
     /// Pages of other sites that may ask it.
     pub origins: Vec<Origin>,
+    /// Proxies that are believed when they say for whom they ask.
+    pub proxies: Vec<ProxyRule>,
 }
 
 impl Gateway {
@@ -53,12 +55,13 @@ impl Gateway {
             max_event_streams: 8_000,
             hosts: Vec::new(),
             origins: Vec::new(),
+            proxies: Vec::new(),
         }
     }
 
     /// Reads the object; what is at fault in it keeps its default.
     pub(super) fn read(reader: &mut Reader<'_>, node: &Node<'_>, max_line_bytes: usize) -> Self {
-        const KEYS: [&str; 9] = [
+        const KEYS: [&str; 10] = [
             "address",
             "max_body_bytes",
             "service_timeout",
@@ -68,6 +71,7 @@ impl Gateway {
             "max_event_streams",
             "hosts",
             "origins",
+            "proxies",
         ];
         let mut gateway = Self::with_max_line_bytes(max_line_bytes);
         let Some(fields) = reader.object_of(node, &KEYS) else { return gateway };
@@ -105,6 +109,11 @@ impl Gateway {
             let expected = "an origin such as \"https://kiosk.example\" or \"http://10.0.0.5:8080\"";
             gateway.origins = read_list(reader, &node, "a list of origins", Origin::parse, expected);
         }
+        if let Some(node) = fields.get("proxies") {
+            let expected = "an IP address such as \"127.0.0.1\", a network such as \"10.0.0.0/8\" with no bits set behind its prefix, \
+                or \"unix\" for whoever connects over a Unix socket";
+            gateway.proxies = read_list(reader, &node, "a list of proxies", ProxyRule::parse, expected);
+        }
         gateway
     }
 
@@ -120,6 +129,7 @@ impl Gateway {
             ("max_event_streams".to_owned(), self.max_event_streams.into()),
             ("hosts".to_owned(), self.hosts.iter().map(ToString::to_string).collect()),
             ("origins".to_owned(), self.origins.iter().map(ToString::to_string).collect()),
+            ("proxies".to_owned(), self.proxies.iter().map(ToString::to_string).collect()),
         ])
         .into()
     }

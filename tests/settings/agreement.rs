@@ -49,6 +49,10 @@ const CASES: &[(&str, &str, Verdict)] = &[
     ("/gateway/origins", "[\"http://a/\"]", Bad), ("/gateway/origins", "[\"http://a:\"]", Bad), ("/gateway/origins", "[\"a\"]", Bad),
     ("/gateway/origins", "[\"http://a:65536\"]", Bad), ("/gateway/origins", "[\"http://[::g]\"]", Bad), ("/gateway/origins", "[\"*\"]", Bad),
     ("/gateway/origins", "[\"http://[1]\"]", Beyond), ("/gateway/origins", "[5]", Bad),
+    ("/gateway/proxies", r#"["unix", "127.0.0.1", "10.0.0.0/8", "0.0.0.0/0", "::1", "2001:DB8::/32", "::ffff:1.2.3.4", "::/0"]"#, Good),
+    ("/gateway/proxies", "\"unix\"", Bad), ("/gateway/proxies", "[\"localhost\"]", Bad), ("/gateway/proxies", "[\"10.0.0.0/33\"]", Bad),
+    ("/gateway/proxies", "[\"::/129\"]", Bad), ("/gateway/proxies", "[\"[::1]\"]", Bad), ("/gateway/proxies", "[\"10.0.0/8\"]", Bad),
+    ("/gateway/proxies", "[\"10.0.0.0/08\"]", Good), ("/gateway/proxies", "[\"10.1.0.0/8\"]", Beyond), ("/gateway/proxies", "[\":1:/8\"]", Beyond),
     ("/services", "{}", Good), ("/services", "[]", Bad), ("/services/queue", "null", Bad), ("/services/queue", "{}", Bad),
     ("/services/nlp", r#"{"kind": "queue"}"#, Good), ("/services/other", r#"{"kind": "queue"}"#, Beyond),
     ("/services/gateway", r#"{"kind": "queue"}"#, Bad), ("/services/launcher", r#"{"kind": "queue"}"#, Bad),
@@ -198,7 +202,7 @@ fn the_same_defaults() {
     let effective: Value = serde_json::from_str(&parse(text).unwrap().effective_json()).unwrap();
     for (of_schema, of_settings, number) in [
         ("/properties", "", 3),
-        ("/$defs/gateway/properties", "/gateway", 8),
+        ("/$defs/gateway/properties", "/gateway", 9),
         ("/$defs/module_type/properties", "/services/pool/modules/a", 1),
         ("/$defs/module_type/properties/timeouts/properties", "/services/pool/modules/a/timeouts", 4),
     ] {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use shmooze::access::{HostRule, Origin};
+use shmooze::access::{HostRule, Origin, ProxyRule};
 use shmooze::settings::{
     Amount, Bounds, Gateway, Limit, OomPolicy, Permyriad, ProcessLimit, RestartOn, ScopeLimit, Service, Settings, Timeouts,
 };
@@ -29,6 +29,7 @@ fn everything_is_read() {
     gateway.max_event_streams = 50;
     gateway.hosts = vec![HostRule::Name("kiosk.example".to_owned()), HostRule::Below("lan".to_owned())];
     gateway.origins = ["https://kiosk.example", "http://10.0.0.5:8080"].map(|text| Origin::parse(text).unwrap()).to_vec();
+    gateway.proxies = ["unix", "::1", "10.0.0.0/8"].map(|text| ProxyRule::parse(text).unwrap()).to_vec();
     assert_eq!(settings.gateway, gateway);
     assert_eq!(gateway.max_body_bytes, 1 << 20);
     let kinds: Vec<_> = settings.services.iter().map(|(name, service)| (name.as_str(), service.kind())).collect();
