@@ -11,7 +11,7 @@ use crate::protocol::{Raw, Uid};
 use crate::settings::Timeouts;
 
 /// Version of what is written.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// One thing that has happened. An entry is read whole or not at all.
 #[derive(Debug, Serialize, Deserialize)]

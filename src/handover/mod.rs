@@ -30,6 +30,7 @@
 //! A log is valid at every instant, also while it is replaced by a shorter one. Where there is no service manager, or it keeps
 //! nothing, a [`Keeper`] does nothing at all.
 
+mod bundle;
 mod entry;
 mod kernel;
 mod log;
@@ -99,6 +100,13 @@ pub(crate) struct Streams {
     pub(crate) update: TcpStream,
 }
 
+impl Streams {
+    /// Closes both for good: the module is told, whoever else has them open.
+    pub(crate) fn close(&self) {
+        let _ = (self.command.shutdown(Shutdown::Both), self.update.shutdown(Shutdown::Both));
+    }
+}
+
 impl Keeper {
     /// One that keeps nothing.
     #[must_use]
@@ -107,13 +115,13 @@ impl Keeper {
     }
 
     /// Takes over what `given` holds of the process before, for a service whose engine is `engine` where there is none.
-    /// The service manager keeps `limit` descriptors (`FileDescriptorStoreMax=`), but is left half of those that it may open. Must be called inside a tokio runtime.
+    /// The service manager keeps `limit` descriptors (`FileDescriptorStoreMax=`). Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// Where the service manager cannot be reached or there is no memory.
     pub async fn open(given: Stored, limit: usize, engine: Engine) -> io::Result<(Self, Legacy)> {
         match std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) {
-            Some(name) => Self::at(&name, given, limit.min(store::share_of_manager()), engine).await,
+            Some(name) => Self::at(&name, given, limit, engine).await,
             None => Ok((Self::off(), Legacy { state: State::new(engine), is_inherited: false, streams: HashMap::new() })),
         }
     }
@@ -125,11 +133,19 @@ impl Keeper {
         for (name, descriptor) in given {
             match store::named(&name) {
                 Some(Named::Log) => logs.push(File::from(descriptor)),
-                Some(Named::Stream(number)) => streams.entry(number).or_default().push(descriptor),
+                Some(Named::Bundle(number)) => match bundle::look(&descriptor) {
+                    Ok(found) => {
+                        store.claim(number, found.iter().map(|(module, _)| *module));
+                        streams.extend(found);
+                    }
+                    Err(error) => {
+                        tracing::error!("streams of modules that the service manager has kept cannot be read: {error}");
+                        store.remove(name);
+                    }
+                },
                 None => store.remove(name),
             }
         }
-        streams.keys().for_each(|number| store.claim(*number));
         let same_kind = |state: &State| std::mem::discriminant(&state.engine) == std::mem::discriminant(&engine);
         let (log, state, is_inherited) = match latest(logs) {
             Some((log, state)) if same_kind(&state) => {
@@ -179,24 +195,13 @@ impl Keeper {
                 tracing::warn!("a module will not outlive this program, since its streams cannot be kept: {reason}");
             }
         };
-        let Some(number) = shared.store.take() else {
-            complain(&"there is no room for more (FileDescriptorStoreMax=)");
-            return None;
-        };
-        match shared.store.push(&store::of_streams(number), &[command.as_fd(), update.as_fd()]).await {
-            Ok(()) => Some(number),
-            Err(error) => {
-                complain(&error);
-                shared.store.remove(store::of_streams(number));
-                None
-            }
-        }
+        shared.store.keep([command.as_fd(), update.as_fd()]).await.inspect_err(|error| complain(error)).ok()
     }
 
-    /// Has streams given up that are kept by this number.
+    /// Has streams given up that are kept by this number, and that are shut down.
     pub(crate) fn give_up(&self, number: u32) {
         if let Some(shared) = &self.shared {
-            shared.store.remove(store::of_streams(number));
+            shared.store.give_up(number);
         }
     }
 }
@@ -258,7 +263,7 @@ impl Shared {
         let summing_up = move || log::rewrite(&old, end, generation, file).map_err(io::Error::other);
         let mut new = tokio::task::spawn_blocking(summing_up).await.map_err(io::Error::other)??;
         // Kept before it counts, and the old one as long as it does not.
-        self.store.push(&store::of_log(generation), &[kept.as_fd()]).await?;
+        self.store.push(&store::of_log(generation), kept.as_fd()).await?;
         let mut place = self.log();
         let Some(log) = place.as_mut() else { return Ok(()) };
         new.catch_up(log, end)?;
@@ -274,7 +279,7 @@ async fn begin(store: &Store, state: &State) -> io::Result<Log> {
     let file = memory()?;
     let log = Log::create(file.try_clone()?, 0, state)?;
     log.finish()?;
-    store.push(&store::of_log(0), &[file.as_fd()]).await?;
+    store.push(&store::of_log(0), file.as_fd()).await?;
     Ok(log)
 }
 

@@ -98,16 +98,26 @@ impl Task {
             (None, None) => None,
         };
         let cause = match (cause, streams) {
-            (None, Some(streams)) => match self.resume(module, streams, told).await {
-                Ok(cause) => return cause,
-                Err(error) => {
-                    tracing::warn!(uid = %self.birth.uid, "module {}: its streams are lost: {error}", self.birth.uid.short());
-                    Cause::StreamLost
+            (None, Some(streams)) => {
+                let (timeout, limit, notes) = (self.birth.timeouts.command, self.birth.max_line_bytes, self.notes());
+                let conversation = of_tokio(&streams).and_then(|streams| {
+                    Conversation::new(streams, timeout, limit, &self.parameters, &self.record, &self.events, notes)
+                        .resume(limit, module)
+                });
+                match conversation {
+                    Ok(conversation) => {
+                        drop(streams);
+                        return conversation.hold(self.birth.args.as_deref(), &mut self.directed, told).await;
+                    }
+                    Err(error) => {
+                        streams.close();
+                        tracing::warn!(uid = %self.birth.uid, "module {}: its streams are lost: {error}", self.birth.uid.short());
+                        Cause::StreamLost
+                    }
                 }
-            },
+            }
             (Some(cause), Some(streams)) => {
-                // Its module is told, whoever else has them open.
-                let _ = (streams.command.shutdown(std::net::Shutdown::Both), streams.update.shutdown(std::net::Shutdown::Both));
+                streams.close();
                 cause
             }
             (Some(cause), None) => cause,
@@ -123,24 +133,6 @@ impl Task {
         self.notes().write([Change::Ending(cause.name().to_owned()), Change::Report(report)]);
         let _ = self.events.send(event).await;
         cause
-    }
-
-    async fn resume(
-        &mut self,
-        module: &handover::Module,
-        streams: handover::Streams,
-        told: mpsc::Receiver<Tell>,
-    ) -> std::io::Result<Cause> {
-        let tokio_stream = |stream: std::net::TcpStream| {
-            stream.set_nonblocking(true)?;
-            TcpStream::from_std(stream)
-        };
-        let streams = Streams { command: tokio_stream(streams.command)?, update: tokio_stream(streams.update)? };
-        let (timeout, limit) = (self.birth.timeouts.command, self.birth.max_line_bytes);
-        let notes = self.notes();
-        let conversation = Conversation::new(streams, timeout, limit, &self.parameters, &self.record, &self.events, notes)
-            .resume(limit, module)?;
-        Ok(conversation.hold(self.birth.args.as_deref(), &mut self.directed, told).await)
     }
 
     /// How far its processes have come; `None` where nobody knows any of them any more.
@@ -160,4 +152,13 @@ impl Task {
             }
         }
     }
+}
+
+/// The same, for the runtime.
+fn of_tokio(streams: &handover::Streams) -> std::io::Result<Streams> {
+    let of_tokio = |stream: &std::net::TcpStream| {
+        stream.set_nonblocking(true)?;
+        TcpStream::from_std(stream.try_clone()?)
+    };
+    Ok(Streams { command: of_tokio(&streams.command)?, update: of_tokio(&streams.update)? })
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -52,10 +52,8 @@ pub fn live_in_scopes() {
     let begun = Instant::now();
     run(&["systemctl", "kill", "--signal=KILL", "shmooze-pool.service"]);
     until("there is another broker", || !matches!(pid_of("shmooze-pool"), pid if pid == 0 || pid == broker));
-    let after = processes();
-    println!("killed, {} were there again after {:.1} s", after.len(), begun.elapsed().as_secs_f64());
-    assert!(after.len() >= modules.min(kept()), "{} are there", after.len());
-    assert!(after.iter().all(|(uid, pid)| before.get(uid) == Some(pid)), "in the same processes");
+    assert_eq!(processes(), before, "the same modules are there, in the same processes");
+    println!("killed, they were all there again after {:.1} s", begun.elapsed().as_secs_f64());
     each_answers();
     report("adopted");
 
@@ -96,14 +94,6 @@ fn each_answers() {
     }
 }
 
-/// How many modules the manager keeps: two streams each, of half the descriptors that it may open.
-fn kept() -> usize {
-    let limits = std::fs::read_to_string("/proc/1/limits").unwrap();
-    let open =
-        limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse::<usize>().ok());
-    open.unwrap() / 4 - 1
-}
-
 /// Uid and process of each.
 fn processes() -> BTreeMap<String, i64> {
     let status = POOL.insist("status", &json!({}));
@@ -113,30 +103,36 @@ fn processes() -> BTreeMap<String, i64> {
 
 /// What one more costs now, and what the programs hold.
 fn report(when: &str) {
-    let mut took: Vec<Duration> = (0..A_ROUND)
-        .map(|_| {
-            let begun = Instant::now();
-            let uid = add();
-            let took = begun.elapsed();
-            POOL.insist("rm", &json!({"uids": [uid]}));
-            until("it has ended", || POOL.insist("history", &json!({"limit": 1}))[0]["uid"] == *uid);
-            took
-        })
-        .collect();
+    let programs = PROGRAMS.map(|unit| (unit, pid_of(unit)));
+    let programs = programs.iter().chain(&[("PID 1", 1)]);
+    let before: Vec<f64> = programs.clone().map(|(_, pid)| cpu_ms(*pid)).collect();
+    let (mut took, mut uids) = (Vec::new(), BTreeSet::new());
+    for _ in 0..A_ROUND {
+        let begun = Instant::now();
+        uids.insert(add());
+        took.push(begun.elapsed());
+    }
     took.sort_unstable();
-    let begun = Instant::now();
-    let modules = POOL.list().len();
-    let listed = begun.elapsed();
-    let memory: Vec<String> = PROGRAMS
-        .iter()
-        .map(|unit| (*unit, pid_of(unit)))
-        .chain([("PID 1", 1)])
-        .map(|(name, pid)| format!("{name} {:.1} MiB", resident_kib(pid).unwrap() as f64 / 1024.0))
-        .collect();
-    println!(
-        "{when}: {modules} modules; add {:.1} ms (median of {A_ROUND}), list {:.1} ms; {}",
-        took[A_ROUND / 2].as_secs_f64() * 1e3,
-        listed.as_secs_f64() * 1e3,
-        memory.join(", ")
-    );
+    println!("{when}: {} modules, add {:.1} ms (median of {A_ROUND})", POOL.list().len(), took[A_ROUND / 2].as_secs_f64() * 1e3);
+    for ((name, pid), before) in programs.zip(before) {
+        let memory = resident_kib(*pid).unwrap() as f64 / 1024.0;
+        println!("    {name}: {:.2} ms of CPU for each, {memory:.1} MiB", (cpu_ms(*pid) - before) / A_ROUND as f64);
+    }
+    POOL.insist("rm", &json!({"uids": uids}));
+    until("they have ended", || {
+        let history = POOL.insist("history", &json!({"limit": A_ROUND}));
+        let ended: BTreeSet<_> =
+            history.as_array().unwrap().iter().map(|life| life["uid"].as_str().unwrap().to_owned()).collect();
+        ended == uids
+    });
+}
+
+/// The processor time of all threads of a process so far.
+fn cpu_ms(pid: u32) -> f64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
+        let told = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap_or_default();
+        told.split(' ').next().and_then(|nanoseconds| nanoseconds.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    threads.map(of_thread).sum::<f64>() / 1e6
 }
