@@ -15,6 +15,7 @@ mod gateway {
     mod golden;
     mod guard;
     mod http;
+    mod monitoring;
     mod posting;
     mod rig;
     mod service;

@@ -53,7 +53,8 @@ impl Level {
             | Verb::AskBackground
             | Verb::History
             | Verb::Status
-            | Verb::Watch => Self::View,
+            | Verb::Watch
+            | Verb::Metrics => Self::View,
             Verb::Add => Self::Add,
             Verb::Move | Verb::TellModule | Verb::TellBackground => Self::Control,
             // The background of before is ended.
@@ -77,7 +78,7 @@ mod tests {
         for (level, commands) in [
             (
                 Level::View,
-                "modules_available backgrounds_available types queue pool bg ask_module ask_background history status watch",
+                "modules_available backgrounds_available types queue pool bg ask_module ask_background history status watch metrics",
             ),
             (Level::Add, "add"),
             (Level::Control, "mv tell_module tell_background"),

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::changes::{Changes, Since};
+use super::metrics::Tally;
 use super::{History, Kind, events, into_raw};
 use crate::engine::{Engine, Entry, Told};
 use crate::module::{Cause, Handle};
@@ -126,6 +127,7 @@ pub struct Board {
     /// Wakes those who wait for a change.
     changed: watch::Sender<()>,
     history: History,
+    tally: Tally,
 }
 
 /// What there is for one who watches.
@@ -190,6 +192,29 @@ impl Board {
     #[must_use]
     pub const fn history(&self) -> &History {
         &self.history
+    }
+
+    /// What is counted.
+    pub(super) const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Tells every module once, with its state: what is listed as it is listed, and all else of which a process may be left.
+    /// Answers the list that it is told of.
+    pub(super) fn each(&self, mut tell: impl FnMut(&Handle, &'static str)) -> Arc<Snapshot> {
+        let (snapshot, others) = {
+            let alive = self.alive();
+            let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+            let background = inner.snapshot.background().map(|item| item.uid);
+            let is_listed = |uid: &Uid| background == Some(*uid) || inner.listed.contains_key(uid);
+            let others: Vec<_> = alive.iter().filter(|(uid, _)| !is_listed(uid)).map(|(_, module)| Arc::clone(module)).collect();
+            (Arc::clone(&inner.snapshot), others)
+        };
+        snapshot.list().chain(snapshot.background()).for_each(|item| tell(&item.module, item.state()));
+        for module in &others {
+            tell(module, if module.has_been_listed() || module.ending().is_some() { "ending" } else { "starting" });
+        }
+        snapshot
     }
 
     /// A module of the list; the background is not in it.
@@ -280,6 +305,7 @@ impl Board {
             // One that is up again has another process, and another handle.
             let same = old.filter(|old| old.uid == entry.uid && !old.down);
             let module = same.map(|old| &old.module).or_else(|| find(entry))?;
+            module.note_listed();
             let since = module.told_since(entry.told, now);
             Some(Item { module: Arc::clone(module), told: entry.told, since, down: entry.down, uid: entry.uid })
         };

@@ -15,6 +15,9 @@ use crate::store::Module;
 /// How many endings are kept.
 pub const KEPT: usize = crate::handover::LIVES;
 
+/// The cause of one that is not launched again.
+pub(super) const SET_ASIDE: &str = "set_aside";
+
 /// The last endings, newest last.
 #[derive(Debug, Default)]
 pub struct History {
@@ -60,7 +63,7 @@ impl History {
             "type": &*module.type_name,
             "added": seconds(crate::handover::time(module.added)),
             "ended": seconds(SystemTime::now()),
-            "cause": "set_aside",
+            "cause": SET_ASIDE,
             "reached": Reached::Exit.name(),
             "exit": null,
             "exceeded": null,

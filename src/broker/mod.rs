@@ -20,6 +20,7 @@ mod events;
 mod extension;
 mod history;
 mod limits;
+mod metrics;
 #[cfg(test)]
 mod model_tests;
 mod report;
@@ -97,7 +98,8 @@ impl Kind {
             | Verb::AskModule
             | Verb::History
             | Verb::Status
-            | Verb::Watch => true,
+            | Verb::Watch
+            | Verb::Metrics => true,
             Verb::Pool => matches!(self, Self::Pool),
             Verb::Queue
             | Verb::Background
@@ -253,6 +255,7 @@ impl Shared {
             Command::History(limit) => now(Response::of(&self.board.history().last(limit.unwrap_or(KEPT)))),
             Command::Status => Answer::Now(Reply::Later(Box::pin(self.report()))),
             Command::Watch { revision, timeout } => Answer::Now(Reply::News(Box::pin(self.watch(revision, timeout)))),
+            Command::Metrics => now(metrics::describe(&self.name, self.kind, &self.types(), &self.board)),
             Command::List(wanted) if wanted.is_empty() => Answer::Now(Reply::Text(self.board.snapshot().plain())),
             Command::List(wanted) => now(self.board.snapshot().response(&wanted)),
             Command::Background(wanted) => now(self.background(&wanted)),

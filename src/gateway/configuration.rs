@@ -10,13 +10,17 @@ use indexmap::IndexMap;
 use crate::access::{Hosts, Origin, ProxyRule, Tokens};
 use crate::client::{DEFAULT_TIMEOUT, Endpoint};
 use crate::protocol::DEFAULT_MAX_LINE_BYTES;
-use crate::settings::{GATEWAY_PORT, Settings};
+use crate::settings::{GATEWAY_PORT, Service, Settings};
 
 /// What a [`Gateway`](super::Gateway) serves and what it puts up with.
 #[derive(Debug, Clone)]
 pub struct Configuration {
     /// The services by name: every key of `ports` but `wsgi`.
     pub services: IndexMap<String, Endpoint>,
+    /// Which of them are queues and pools of ours: what `/healthz` and `/metrics` ask.
+    pub brokers: Vec<String>,
+    /// Whether there is `/metrics`.
+    pub metrics: bool,
     /// The text of `settings.json`: the public settings as a JSON object.
     pub public: Bytes,
     /// The folder of the static files; without it there are none, nor a page at `/`.
@@ -60,8 +64,12 @@ impl Configuration {
     #[must_use]
     pub fn from_settings(settings: &Settings) -> Self {
         let services = settings.ports.iter().filter(|(name, _)| *name != GATEWAY_PORT);
+        let is_broker = |service: &Service| matches!(service, Service::Queue(_) | Service::Pool(_));
+        let brokers = settings.services.iter().filter(|(_, service)| is_broker(service));
         Self {
             services: services.map(|(name, port)| (name.clone(), Endpoint::local(*port))).collect(),
+            brokers: brokers.map(|(name, _)| name.clone()).collect(),
+            metrics: settings.gateway.metrics,
             public: settings.public_json().into(),
             static_path: settings.static_path.clone(),
             static_prefix: settings.static_prefix.clone(),
@@ -86,6 +94,8 @@ impl Default for Configuration {
     fn default() -> Self {
         Self {
             services: IndexMap::new(),
+            brokers: Vec::new(),
+            metrics: true,
             public: Bytes::from_static(b"{}"),
             static_path: None,
             static_prefix: "/static/".to_owned(),
@@ -117,9 +127,10 @@ mod tests {
     #[test]
     fn what_the_settings_say() {
         let text = r#"{"ports": {"queue": 15580, "wsgi": 15888, "volume": 15590}, "name": "é", "public": ["name"],
+            "services": {"queue": {"kind": "queue", "modules": {}}, "volume": {"kind": "app", "process": ["volume"]}},
             "static_path": "/srv/page", "wsgi_prefix": "/api/", "static_prefix": "/", "max_line_bytes": 5000000,
             "gateway": {"service_timeout": 2000, "idle_timeout": 3000, "header_timeout": 4000, "max_connections": 5, "max_event_streams": 4,
-                        "max_body_bytes": 6000000, "hosts": ["kiosk"], "origins": ["http://a"], "proxies": ["unix"]}}"#;
+                        "max_body_bytes": 6000000, "metrics": false, "hosts": ["kiosk"], "origins": ["http://a"], "proxies": ["unix"]}}"#;
         let settings = Settings::parse(text, Path::new("settings.json")).unwrap();
         let configuration = Configuration::from_settings(&settings);
         let services: Vec<_> = configuration.services.iter().map(|(name, at)| format!("{name} {at}")).collect();
@@ -131,7 +142,8 @@ mod tests {
         let seconds = [configuration.service_timeout, configuration.idle_timeout, configuration.header_timeout];
         assert_eq!(seconds.map(|timeout| timeout.as_secs()), [2, 3, 4]);
         assert_eq!((configuration.drain_timeout, configuration.max_connections), (configuration.service_timeout, 5));
-        assert_eq!(configuration.max_event_streams, 4);
+        assert_eq!((configuration.max_event_streams, configuration.metrics), (4, false));
+        assert_eq!(configuration.brokers, ["queue"]);
         assert!(configuration.hosts.allow(&Host::Name("kiosk".to_owned())));
         assert_eq!(configuration.origins, [Origin::parse("http://a").unwrap()]);
         assert_eq!(configuration.proxies, [ProxyRule::Unix]);

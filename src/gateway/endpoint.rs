@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::Body;
@@ -12,6 +12,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use super::events::{self, Browsers, Hub};
+use super::monitoring::Requests;
 use super::{Answer, Configuration, answer, body, guard};
 use crate::access::{Verdict, judge};
 use crate::client::{Client, ClientError, Endpoint};
@@ -23,6 +24,7 @@ pub(super) struct Service {
     name: String,
     client: Client,
     hub: Arc<Hub>,
+    requests: Arc<Requests>,
     /// Longest answer, in bytes, longest wait and longest silence, that client and hub were made with.
     limits: (usize, Duration, Duration),
     /// The last request had no answer. A page may ask a dead service every second; the journal is told once.
@@ -30,11 +32,13 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(name: &str, endpoint: &Endpoint, configuration: &Configuration) -> Self {
+    /// With what is counted of one `before` of this name.
+    pub(super) fn new(name: &str, endpoint: &Endpoint, configuration: &Configuration, before: Option<&Self>) -> Self {
         let limits = limits(configuration);
         let client = Client::with(endpoint.clone(), limits.0, limits.1);
         let hub = Arc::new(Hub::new(name, endpoint, limits.0, limits.1, limits.2));
-        Self { name: name.to_owned(), client, hub, limits, is_failing: AtomicBool::new(false) }
+        let requests = before.map(|before| Arc::clone(&before.requests)).unwrap_or_default();
+        Self { name: name.to_owned(), client, hub, requests, limits, is_failing: AtomicBool::new(false) }
     }
 
     /// Whether one that were made anew like this would be no other.
@@ -52,13 +56,29 @@ impl Service {
         events::answer(&self.hub, &self.name, configuration, browsers, parts).await
     }
 
-    #[cfg(test)]
+    /// What is counted of requests to it.
+    pub(super) fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Answers a request: the service's own answer as it is, or what stands in the way of one.
+    /// Answers a request, and counts that.
     pub(super) async fn answer<B>(&self, configuration: &Configuration, room: &body::Room, parts: &Parts, body: B) -> Answer
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Display,
+    {
+        let begun = Instant::now();
+        let answer = self.respond(configuration, room, parts, body).await;
+        self.requests.answered(answer.status(), begun.elapsed());
+        answer
+    }
+
+    /// The service's own answer as it is, or what stands in the way of one.
+    async fn respond<B>(&self, configuration: &Configuration, room: &body::Room, parts: &Parts, body: B) -> Answer
     where
         B: Body<Data = Bytes>,
         B::Error: Display,

@@ -126,6 +126,13 @@ pub(super) fn authorize(parts: &Parts, guard: &Guard, name: &str) -> Result<Leve
     Err(challenged(answer, HeaderValue::from_static(challenge)).into())
 }
 
+/// Whether the request may see what the command called `command` tells of the service `name`.
+pub(super) fn may_see(parts: &Parts, configuration: &Configuration, name: &str, command: &str) -> bool {
+    let Some(guard) = configuration.tokens.guard_of(name) else { return true };
+    let needed = guard.level_for(Some(command)).max(Level::View);
+    authorize(parts, guard, name).is_ok_and(|given| given >= needed)
+}
+
 /// The token of `Bearer TOKEN` (RFC 6750 section 2.1); `None` where it is another scheme.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(value.iter().position(|byte| *byte == b' ')?)?;

@@ -5,7 +5,8 @@
 //!  (accept,   (time-outs,      │  ▲           ├────────▶ events ◀─watch─ the same service
 //!   limits,    drain)          ▼  │           ├────────▶ settings.json
 //!   drain)                     guard          ├────────▶ files ──▶ static_path
-//!                   (host, origin, token)     └────────▶ answer: 404, 405
+//!                   (host, origin, token)     ├────────▶ monitoring ◀─metrics─ every queue and pool
+//!                                             └────────▶ answer: 404, 405
 //! ```
 //!
 //! Everything that looks at a whole request whatever its path belongs at the top of [`Gateway::handle`]; what answers
@@ -26,6 +27,7 @@ mod events;
 mod files;
 mod forwarded;
 mod guard;
+mod monitoring;
 mod route;
 mod serve;
 mod socket;
@@ -52,6 +54,7 @@ use events::Browsers;
 use files::Files;
 use forwarded::Forwarded;
 use guard::Admitted;
+use monitoring::Monitoring;
 use route::{Route, Routes};
 
 /// The gateway. Clones share everything; each may be used as a [`tower::Service`], without a port.
@@ -69,6 +72,7 @@ struct Shared {
     protocol: Protocol,
     bodies: body::Room,
     browsers: Browsers,
+    monitoring: Monitoring,
 }
 
 impl Shared {
@@ -79,7 +83,8 @@ impl Shared {
         let protocol = connection::protocol(&configuration);
         let bodies = body::Room::new(configuration.max_body_bytes);
         let browsers = before.map(|before| Arc::clone(&before.browsers)).unwrap_or_default();
-        Self { configuration, routes, files, protocol, bodies, browsers }
+        let monitoring = Monitoring::new(&configuration, before.map(|before| &before.monitoring));
+        Self { configuration, routes, files, protocol, bodies, browsers, monitoring }
     }
 
     /// Answers a request that is for us.
@@ -88,13 +93,15 @@ impl Shared {
         B: Body<Data = Bytes> + Send,
         B::Error: Display,
     {
-        let Self { configuration, routes, files, protocol: _, bodies, browsers } = self;
+        let Self { configuration, routes, files, protocol: _, bodies, browsers, monitoring } = self;
         let Some(path) = route::decode(parts.uri.path()) else { return answer::not_found() };
         match routes.find(&path) {
             Route::Service(service) => service.answer(configuration, bodies, parts, body).await,
             Route::Events(service) => service.events(configuration, browsers, parts).await,
             Route::Settings if is_read(&parts.method) => answer::json(configuration.public.clone()),
-            Route::Settings => answer::method_not_allowed("GET, HEAD"),
+            Route::Health if is_read(&parts.method) => monitoring.health(configuration, parts).await,
+            Route::Metrics if is_read(&parts.method) => monitoring.metrics(configuration, routes, parts).await,
+            Route::Settings | Route::Health | Route::Metrics => answer::method_not_allowed("GET, HEAD"),
             Route::File(path) => match files {
                 Some(files) => files.answer(parts, path).await,
                 None => answer::not_found(),

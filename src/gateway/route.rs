@@ -18,6 +18,10 @@ pub(super) enum Route<'a> {
     Events(&'a Service),
     /// To the public settings.
     Settings,
+    /// To how the services are.
+    Health,
+    /// To what is counted.
+    Metrics,
     /// To the static file of this path below `static_path`.
     File(&'a str),
     /// Nowhere.
@@ -30,20 +34,24 @@ pub(super) struct Routes {
     services: IndexMap<String, Arc<Service>>,
     wsgi_prefix: String,
     static_prefix: String,
+    has_metrics: bool,
 }
 
 impl Routes {
     /// Services that are the same in `before` are taken from there, with the connections that they have.
     pub(super) fn new(configuration: &Configuration, before: Option<&Self>) -> Self {
         let service = |(name, endpoint): (&String, _)| {
-            let same = before.and_then(|before| before.services.get(name)).filter(|same| same.is_at(endpoint, configuration));
-            let service = same.map_or_else(|| Arc::new(Service::new(name, endpoint, configuration)), Arc::clone);
+            let before = before.and_then(|before| before.services.get(name));
+            let same = before.filter(|same| same.is_at(endpoint, configuration));
+            let new = || Arc::new(Service::new(name, endpoint, configuration, before.map(AsRef::as_ref)));
+            let service = same.map_or_else(new, Arc::clone);
             (name.clone(), service)
         };
         Self {
             services: configuration.services.iter().map(service).collect(),
             wsgi_prefix: configuration.wsgi_prefix.clone(),
             static_prefix: configuration.static_prefix.clone(),
+            has_metrics: configuration.metrics,
         }
     }
 
@@ -59,21 +67,29 @@ impl Routes {
         }
     }
 
+    /// All services.
+    pub(super) fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values().map(AsRef::as_ref)
+    }
+
     /// Ends all events, for good.
     pub(super) fn end_events(&self) {
         self.services.values().for_each(|service| service.hub().close());
     }
 
     /// Where `path`, decoded, leads. As in the original a path below that of a service or of the settings leads there,
-    /// too, and those come before a static file of the same name.
+    /// too, and those come before a static file of the same name; so do our own, of which no path is below.
     pub(super) fn find<'a>(&'a self, path: &'a str) -> Route<'a> {
         if let Some(below) = path.strip_prefix(&*self.wsgi_prefix) {
             let (name, rest) = below.split_once('/').unwrap_or((below, ""));
             if let Some(service) = self.services.get(name) {
                 return if rest == "events" { Route::Events(service) } else { Route::Service(service) };
             }
-            if name == "settings.json" {
-                return Route::Settings;
+            match below {
+                _ if name == "settings.json" => return Route::Settings,
+                "healthz" => return Route::Health,
+                "metrics" if self.has_metrics => return Route::Metrics,
+                _ => {}
             }
         }
         match path.strip_prefix(&*self.static_prefix) {
@@ -139,6 +155,10 @@ mod tests {
             ("/static", "Nowhere"),
             ("/settings.json", "Settings"),
             ("/settings.json/extra/path", "Settings"),
+            ("/healthz", "Health"),
+            ("/healthz/", "Nowhere"),
+            ("/metrics", "Metrics"),
+            ("/metrics/x", "Nowhere"),
             ("/settings", "Nowhere"),
             ("/settings.jsonx", "Nowhere"),
             ("/", "file index.html"),
@@ -158,6 +178,8 @@ mod tests {
         for (path, leads_to) in [
             ("/api/queue", "queue"),
             ("/api/settings.json", "Settings"),
+            ("/api/metrics", "Metrics"),
+            ("/metrics", "file metrics"),
             ("/api/nope", "file api/nope"),
             ("/queue", "file queue"),
             ("/", "file index.html"),
@@ -173,6 +195,8 @@ mod tests {
             ("/queue", "queue"),
             ("/queue/a.css", "queue"),
             ("/settings.json", "Settings"),
+            ("/metrics", "Metrics"),
+            ("/metrics/x", "file metrics/x"),
             ("/a.css", "file a.css"),
             ("/", "file index.html"),
         ] {

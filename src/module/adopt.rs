@@ -53,7 +53,10 @@ pub(crate) fn adopt(
     let told = (module.told.0, handover::time(module.told.1));
     let (task, handle, tells) = Task::new(birth, parameters, told, launcher, record, keeper, events);
     if let Some(handover::Place { pid, cgroup }) = &module.place {
-        let _ = task.process.set(Process { pid: *pid, cgroup: cgroup.clone() });
+        let _ = task.process.set(Process { pid: *pid, cgroup: cgroup.clone(), launch: None });
+    }
+    if !starting {
+        handle.note_listed();
     }
     tokio::spawn(task.live_on(module, streams, starting, tells));
     handle

@@ -27,7 +27,8 @@ pub enum Cause {
 }
 
 impl Cause {
-    const ALL: [Self; 7] =
+    /// All of them.
+    pub(crate) const ALL: [Self; 7] =
         [Self::Removed, Self::Own, Self::StreamLost, Self::TimedOut, Self::Refused, Self::NotConnected, Self::Drained];
 
     /// The cause of this name.

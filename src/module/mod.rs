@@ -48,8 +48,9 @@ pub use task::{Birth, spawn};
 pub use crate::scope::Reached;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -122,6 +123,8 @@ pub struct Process {
     pub pid: u32,
     /// The directory of its scope's control group, where it has a scope.
     pub cgroup: Option<PathBuf>,
+    /// What its launch took; `None` where a process of the broker before saw it.
+    pub launch: Option<Duration>,
 }
 
 impl Process {
@@ -140,6 +143,7 @@ pub struct Handle {
     witness: Witness,
     process: Arc<OnceLock<Process>>,
     told: Arc<Mutex<(Told, SystemTime)>>,
+    has_been_listed: Arc<AtomicBool>,
     progress: Arc<Progress>,
     direct: mpsc::Sender<Direct>,
     tells: mpsc::Sender<Tell>,
@@ -182,6 +186,16 @@ impl Handle {
             *last = (told, now);
         }
         last.1
+    }
+
+    /// It is in the list, or the background, from now on.
+    pub(crate) fn note_listed(&self) {
+        self.has_been_listed.store(true, Relaxed);
+    }
+
+    /// Whether it ever was: one that never was starts still, or did not.
+    pub(crate) fn has_been_listed(&self) -> bool {
+        self.has_been_listed.load(Relaxed)
     }
 
     /// The step of its ending that it is in now, and since when; `None` where it does not end.

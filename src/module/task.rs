@@ -144,6 +144,7 @@ impl Task {
             witness: witness.clone(),
             process: Arc::clone(&process),
             told: Arc::new(Mutex::new(told)),
+            has_been_listed: Arc::default(),
             progress: Arc::clone(&progress),
             direct,
             tells,
@@ -215,17 +216,20 @@ impl Task {
             update_port: ports.update(),
         };
         let launcher = Arc::clone(&self.launcher);
+        let asked = Instant::now();
         let mut launching = launcher.launch(launch);
-        let launched = match timeout_at(deadline, &mut launching).await {
-            Ok(launched) => launched.map_err(|error: LaunchError| said(&error))?,
-            Err(_) => {
-                // It cannot be called back: whatever comes of it is ended like any other module.
-                let launched = launching.await.map_err(|error| said(&error))?;
-                return Err(NotStarted { launched: Some(launched), ..not_started(ProtocolError::NotConnected) });
-            }
+        let (launched, is_late) = match timeout_at(deadline, &mut launching).await {
+            Ok(launched) => (launched, false),
+            Err(_) => (launching.await, true),
         };
+        let launched = launched.map_err(|error: LaunchError| said(&error))?;
+        let (pid, cgroup) = (launched.pid, launched.cgroup.clone());
         // Set here alone.
-        let _ = self.process.set(Process { pid: launched.pid, cgroup: launched.cgroup.clone() });
+        let _ = self.process.set(Process { pid, cgroup, launch: Some(asked.elapsed()) });
+        if is_late {
+            // It cannot be called back: whatever comes of it is ended like any other module.
+            return Err(NotStarted { launched: Some(launched), ..not_started(ProtocolError::NotConnected) });
+        }
         self.notes().write([Change::Launched(Place { pid: launched.pid, cgroup: launched.cgroup.clone() })]);
         let door = Arc::new(Door::new(self.birth.uid, self.witness.clone(), &launched));
         let mut state = launched.state.clone();

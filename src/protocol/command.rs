@@ -44,6 +44,8 @@ pub enum Verb {
     Status,
     /// `watch`
     Watch,
+    /// `metrics`
+    Metrics,
 }
 
 impl Verb {
@@ -68,6 +70,7 @@ impl Verb {
             "history" => Self::History,
             "status" => Self::Status,
             "watch" => Self::Watch,
+            "metrics" => Self::Metrics,
             _ => return None,
         })
     }
@@ -93,6 +96,7 @@ impl Verb {
             Self::History => "history",
             Self::Status => "status",
             Self::Watch => "watch",
+            Self::Metrics => "metrics",
         }
     }
 
@@ -105,7 +109,7 @@ impl Verb {
     /// The names of the arguments that it takes.
     const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::ModulesAvailable | Self::BackgroundsAvailable | Self::Types | Self::Status => &[],
+            Self::ModulesAvailable | Self::BackgroundsAvailable | Self::Types | Self::Status | Self::Metrics => &[],
             Self::Queue | Self::Pool | Self::Background => &["parameters"],
             Self::Add | Self::SetBackground => &["type", "args"],
             Self::Remove | Self::Move => &["uids"],
@@ -204,6 +208,8 @@ pub enum Command<'a> {
         /// How long to wait for it, in ms.
         timeout: u64,
     },
+    /// Tell what is counted.
+    Metrics,
 }
 
 impl<'a> Command<'a> {
@@ -232,6 +238,7 @@ impl<'a> Command<'a> {
             Verb::BackgroundsAvailable => Self::BackgroundsAvailable,
             Verb::Types => Self::Types,
             Verb::Status => Self::Status,
+            Verb::Metrics => Self::Metrics,
             Verb::Queue | Verb::Pool => Self::List(wanted()?),
             Verb::Background => Self::Background(wanted()?),
             Verb::Add => Self::Add { type_name: as_string(required("type")?), args: module_args(args) },

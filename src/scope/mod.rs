@@ -126,6 +126,9 @@ pub enum Reached {
 }
 
 impl Reached {
+    /// All of them, the least first.
+    pub const ALL: [Self; 3] = [Self::Exit, Self::Terminate, Self::Kill];
+
     /// One word, as in `history` and in the journal.
     #[must_use]
     pub const fn name(self) -> &'static str {

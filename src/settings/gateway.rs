@@ -33,6 +33,8 @@ pub struct Gateway {
     pub max_connections: usize,
     /// How many of them may follow events at once.
     pub max_event_streams: usize,
+    /// Whether it tells what it counts, at `/metrics`.
+    pub metrics: bool,
     /// Names by which it may be asked, besides those that it has anyway ([`Hosts`](crate::access::Hosts)).
     pub hosts: Vec<HostRule>,
     /// Pages of other sites that may ask it.
@@ -53,6 +55,7 @@ impl Gateway {
             header_timeout: Duration::from_millis(10_000),
             max_connections: 10_000,
             max_event_streams: 8_000,
+            metrics: true,
             hosts: Vec::new(),
             origins: Vec::new(),
             proxies: Vec::new(),
@@ -61,7 +64,7 @@ impl Gateway {
 
     /// Reads the object; what is at fault in it keeps its default.
     pub(super) fn read(reader: &mut Reader<'_>, node: &Node<'_>, max_line_bytes: usize) -> Self {
-        const KEYS: [&str; 10] = [
+        const KEYS: [&str; 11] = [
             "address",
             "max_body_bytes",
             "service_timeout",
@@ -69,6 +72,7 @@ impl Gateway {
             "header_timeout",
             "max_connections",
             "max_event_streams",
+            "metrics",
             "hosts",
             "origins",
             "proxies",
@@ -101,6 +105,9 @@ impl Gateway {
                 *most = number;
             }
         }
+        if let Some(metrics) = fields.get("metrics").and_then(|node| reader.truth(&node)) {
+            gateway.metrics = metrics;
+        }
         if let Some(node) = fields.get("hosts") {
             let expected = "a name such as \"kiosk.example\", \".example\" for all that end in it, or \"*\" for any";
             gateway.hosts = read_list(reader, &node, "a list of names of hosts", HostRule::parse, expected);
@@ -127,6 +134,7 @@ impl Gateway {
             ("header_timeout".to_owned(), milliseconds(self.header_timeout)),
             ("max_connections".to_owned(), self.max_connections.into()),
             ("max_event_streams".to_owned(), self.max_event_streams.into()),
+            ("metrics".to_owned(), self.metrics.into()),
             ("hosts".to_owned(), self.hosts.iter().map(ToString::to_string).collect()),
             ("origins".to_owned(), self.origins.iter().map(ToString::to_string).collect()),
             ("proxies".to_owned(), self.proxies.iter().map(ToString::to_string).collect()),

@@ -39,6 +39,7 @@ const CASES: &[(&str, &str, Verdict)] = &[
     ("/gateway/address", "\"localhost\"", Bad), ("/gateway/address", "\"127.0.0.1:80\"", Bad), ("/gateway/address", "5", Bad),
     ("/gateway/max_body_bytes", "1024", Good), ("/gateway/max_body_bytes", "0", Bad), ("/gateway/max_connections", "0", Bad),
     ("/gateway/max_connections", "1000000", Good), ("/gateway/max_connections", "1000001", Bad),
+    ("/gateway/metrics", "false", Good), ("/gateway/metrics", "1", Bad), ("/gateway/metrics", "null", Bad),
     ("/gateway/max_event_streams", "1", Good), ("/gateway/max_event_streams", "0", Bad),
     ("/gateway/service_timeout", "1", Good), ("/gateway/idle_timeout", "0", Bad), ("/gateway/header_timeout", "86400001", Bad),
     ("/gateway/hosts", "[]", Good), ("/gateway/hosts", "\"a\"", Bad), ("/gateway/hosts", r#"["*", "a_b-c", ".A.b."]"#, Good),
@@ -202,7 +203,7 @@ fn the_same_defaults() {
     let effective: Value = serde_json::from_str(&parse(text).unwrap().effective_json()).unwrap();
     for (of_schema, of_settings, number) in [
         ("/properties", "", 3),
-        ("/$defs/gateway/properties", "/gateway", 9),
+        ("/$defs/gateway/properties", "/gateway", 10),
         ("/$defs/module_type/properties", "/services/pool/modules/a", 1),
         ("/$defs/module_type/properties/timeouts/properties", "/services/pool/modules/a/timeouts", 4),
     ] {

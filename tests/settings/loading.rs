@@ -27,6 +27,7 @@ fn everything_is_read() {
     gateway.service_timeout = Duration::from_secs(5);
     gateway.max_connections = 100;
     gateway.max_event_streams = 50;
+    gateway.metrics = false;
     gateway.hosts = vec![HostRule::Name("kiosk.example".to_owned()), HostRule::Below("lan".to_owned())];
     gateway.origins = ["https://kiosk.example", "http://10.0.0.5:8080"].map(|text| Origin::parse(text).unwrap()).to_vec();
     gateway.proxies = ["unix", "::1", "10.0.0.0/8"].map(|text| ProxyRule::parse(text).unwrap()).to_vec();

@@ -456,6 +456,9 @@ impl Driver {
         }
         match event {
             Event::Started { uid, result } => {
+                if let Some(module) = self.modules.get(&uid) {
+                    self.board.tally().launch(module);
+                }
                 let alive = result.is_ok() && !self.restoring.is_unwanted(uid);
                 let was_down = alive && self.down.module(uid).is_some();
                 if alive {
@@ -515,6 +518,7 @@ impl Driver {
         let uid = module.uid();
         let outcome = self.outcome(&module, ending);
         let life = self.board.history().push(&module, ending, &outcome);
+        self.board.tally().ended(ending);
         let again = if let Outcome::Again(again) = &outcome { Some(again.clone()) } else { None };
         self.write_gone(uid, &life, again);
         match outcome {

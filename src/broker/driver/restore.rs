@@ -304,6 +304,7 @@ impl Driver {
         let Some(Attempt { module, .. }) = self.restoring.attempts.remove(&uid) else { return };
         tracing::error!(%uid, "module {} of type {} is set aside: {reason}", uid.short(), module.type_name);
         let life = self.board.history().set_aside(&module, &reason);
+        self.board.tally().set_aside();
         self.write_gone(uid, &life, None);
         self.stored.set_aside(module, reason);
     }

@@ -98,6 +98,11 @@ impl Hub {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many follow.
+    pub(in crate::gateway) fn browsers(&self) -> usize {
+        self.lock().browsers
+    }
+
     /// Lets somebody follow who has seen everything up to `revision`, or nothing.
     pub(super) async fn join(self: Arc<Self>, revision: Option<u64>, place: serve::Place) -> Result<Browser, Refused> {
         let mut browser = Browser::new(&self, self.signal.subscribe(), place);
