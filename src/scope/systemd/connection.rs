@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use zbus::fdo::Error as Standard;
@@ -32,6 +32,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How many calls may be under way at once: the system bus refuses more than 128 of one connection (`max_replies_per_connection`,
+/// dbus-daemon(1)), as when thousands of modules end at the same time.
+const MOST_CALLS: usize = 64;
 
 /// The object of a manager itself.
 const MANAGER: &str = "/org/freedesktop/systemd1";
@@ -140,6 +144,8 @@ pub(super) enum Repeat {
 pub(super) struct Bus {
     which: Which,
     live: Mutex<Option<Live>>,
+    /// Calls that may wait for their answers at once.
+    calls: Semaphore,
     pub(super) ears: Arc<Ears>,
 }
 
@@ -153,7 +159,7 @@ struct Live {
 
 impl Bus {
     pub(super) fn new(which: Which) -> Self {
-        Self { which, live: Mutex::default(), ears: Arc::default() }
+        Self { which, live: Mutex::default(), calls: Semaphore::new(MOST_CALLS), ears: Arc::default() }
     }
 
     /// Asks the manager, as often as it takes and is safe.
@@ -199,6 +205,8 @@ impl Bus {
     where
         F: Future<Output = zbus::Result<T>>,
     {
+        // Never closed. Its turn comes soon: each that is before it has a deadline.
+        let _turn = self.calls.acquire().await;
         let manager = self.manager().await?;
         match timeout(CALL_DEADLINE, ask(manager)).await {
             Ok(answer) => answer.map_err(Trouble::from),
