@@ -322,7 +322,7 @@ fn killed_again_and_again_nothing_acknowledged_is_missing() {
         is_over.store(true, Ordering::SeqCst);
         client.join().unwrap();
         let (_store, list) = shmooze::store::Store::open(&file(&world, "queue"), "queue").unwrap();
-        let stored: Vec<String> = list.modules.iter().map(|module| module.uid.to_string()).collect();
+        let stored: Vec<String> = list.modules().map(|module| module.uid.to_string()).collect();
         account.lock().unwrap().compare(&stored);
     }
     let done = account.lock().unwrap().done;

@@ -109,13 +109,17 @@ impl Names {
                 self.types.clear();
                 let modules = data["queue"].as_array().or(data["pool"].as_array()).into_iter().flatten();
                 modules.clone().chain(Some(&data["background"])).for_each(|module| self.learn(module));
-                let count = modules.count();
-                return format!("state       {count} module{}", if count == 1 { "" } else { "s" });
+                let count = modules.clone().count();
+                let down = modules.chain(Some(&data["background"])).filter(|module| module["state"] == "restarting").count();
+                let down = if down > 0 { format!(", {down} restarting") } else { String::new() };
+                return format!("state       {count} module{}{down}", if count == 1 { "" } else { "s" });
             }
             "added" => self.learn(&data),
             _ => {}
         }
         let rest = match name.as_str() {
+            // One that waits to be started again is added anew, and so is one that is up again.
+            "added" if !text("state").is_empty() => format!("{} ({})", self.name(&data["uid"]), text("state")),
             "moved" => data["uids"].as_array().into_iter().flatten().map(|uid| self.name(uid)).collect::<Vec<_>>().join(", "),
             "removed" => {
                 let how = match (&data["status"]["status"], &data["status"]["signal"]) {
@@ -167,7 +171,19 @@ mod tests {
                 json!({"event": "state", "data": {"queue": [{"uid": a, "type": "clock"}], "background": null}}),
                 "state       1 module",
             ),
+            (
+                json!({"event": "state", "data": {"pool": [{"uid": "c", "type": "sign", "state": "restarting"}, {"uid": "d"}]}}),
+                "state       2 modules, 1 restarting",
+            ),
+            (
+                json!({"event": "state", "data": {"queue": [{"uid": a, "type": "clock"}], "background": {"state": "restarting"}}}),
+                "state       1 module, 1 restarting",
+            ),
             (json!({"event": "added", "data": {"uid": "b", "type": "sign"}}), "added       b sign"),
+            (
+                json!({"event": "added", "data": {"uid": "b", "type": "sign", "state": "restarting"}}),
+                "added       b sign (restarting)",
+            ),
             (json!({"event": "moved", "data": {"uids": ["b", a]}}), "moved       b sign, 11111111 clock"),
             (json!({"event": "playing", "data": {"uid": a, "since": 5}}), "playing     11111111 clock"),
             (

@@ -1,5 +1,6 @@
 //! The list as data, and what can change of it.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::protocol::Uid;
@@ -23,14 +24,22 @@ pub struct Module {
     pub waiting: bool,
 }
 
-/// What is stored of a service.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What is stored of a service. A change costs the same however long it is, but for [`Change::AllWait`].
+#[derive(Debug, Clone, Default)]
 pub struct List {
-    /// The modules in order.
-    pub modules: Vec<Module>,
-    /// The background of a queue.
-    pub background: Option<Module>,
+    /// By place. As on disk, places have gaps, and those that come first get the ones before all others.
+    modules: BTreeMap<i64, Module>,
+    places: HashMap<Uid, i64>,
+    background: Option<Module>,
 }
+
+impl PartialEq for List {
+    fn eq(&self, other: &Self) -> bool {
+        self.all().eq(other.all())
+    }
+}
+
+impl Eq for List {}
 
 /// What happens to a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,21 +78,40 @@ pub enum Change {
 }
 
 impl List {
+    /// The modules in order, without the background.
+    pub fn modules(&self) -> impl Iterator<Item = &Module> {
+        self.modules.values()
+    }
+
+    /// The background of a queue.
+    #[must_use]
+    pub const fn background(&self) -> Option<&Module> {
+        self.background.as_ref()
+    }
+
     /// All of them, the background last.
     pub fn all(&self) -> impl Iterator<Item = &Module> {
-        self.modules.iter().chain(&self.background)
+        self.modules().chain(&self.background)
+    }
+
+    /// All of them, the background last.
+    pub fn into_all(self) -> impl Iterator<Item = Module> {
+        self.modules.into_values().chain(self.background)
     }
 
     /// Whether nothing is stored.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.modules.is_empty() && self.background.is_none()
     }
 
     /// The module, where it is there.
     #[must_use]
     pub fn get(&self, uid: Uid) -> Option<&Module> {
-        self.all().find(|module| module.uid == uid)
+        match self.places.get(&uid) {
+            Some(place) => self.modules.get(place),
+            None => self.background.as_ref().filter(|module| module.uid == uid),
+        }
     }
 
     /// Carries out a change.
@@ -94,34 +122,46 @@ impl List {
                 if module.background {
                     self.background = Some(module.clone());
                 } else {
-                    self.modules.push(module.clone());
+                    let place = self.modules.last_key_value().map_or(0, |(last, _)| last + 1);
+                    self.places.insert(module.uid, place);
+                    self.modules.insert(place, module.clone());
                 }
             }
             Change::Remove(uids) => uids.iter().for_each(|uid| self.remove(*uid)),
-            Change::First(uids) => {
-                let mut rest = std::mem::take(&mut self.modules);
-                for uid in uids {
-                    if let Some(at) = rest.iter().position(|module| module.uid == *uid) {
-                        self.modules.push(rest.remove(at));
-                    }
-                }
-                self.modules.append(&mut rest);
-            }
+            Change::First(uids) => self.first(uids),
             Change::Waits { uid, waiting } => self.with(*uid, |module| module.waiting = *waiting),
-            Change::AllWait => self.modules.iter_mut().chain(&mut self.background).for_each(|module| module.waiting = true),
+            Change::AllWait => self.modules.values_mut().chain(&mut self.background).for_each(|module| module.waiting = true),
             Change::Parameters { uid, parameters } => self.with(*uid, |module| module.parameters = Arc::clone(parameters)),
             Change::SetAside { module, .. } => self.remove(module.uid),
         }
     }
 
+    fn first(&mut self, uids: &[Uid]) {
+        let top = self.modules.first_key_value().map_or(0, |(first, _)| *first);
+        // Backwards: of one that is named twice the first place counts.
+        for (before, uid) in (1..).zip(uids.iter().rev()) {
+            let Some(place) = self.places.get_mut(uid) else { continue };
+            if let Some(module) = self.modules.remove(place) {
+                *place = top - before;
+                self.modules.insert(*place, module);
+            }
+        }
+    }
+
     fn with(&mut self, uid: Uid, act: impl FnOnce(&mut Module)) {
-        if let Some(module) = self.modules.iter_mut().chain(&mut self.background).find(|module| module.uid == uid) {
+        let module = match self.places.get(&uid) {
+            Some(place) => self.modules.get_mut(place),
+            None => self.background.as_mut().filter(|module| module.uid == uid),
+        };
+        if let Some(module) = module {
             act(module);
         }
     }
 
     fn remove(&mut self, uid: Uid) {
-        self.modules.retain(|module| module.uid != uid);
+        if let Some(place) = self.places.remove(&uid) {
+            self.modules.remove(&place);
+        }
         self.background.take_if(|module| module.uid == uid);
     }
 }

@@ -130,6 +130,24 @@ impl Store {
         self.handle.as_ref().map(|handle| &handle.0)
     }
 
+    /// Whether a module is in the list, with all that was pushed.
+    #[must_use]
+    pub fn holds(&self, uid: Uid) -> bool {
+        self.shared().is_some_and(|shared| shared.lock().list.get(uid).is_some())
+    }
+
+    /// The background, with all that was pushed.
+    #[must_use]
+    pub fn background(&self) -> Option<Uid> {
+        self.shared().and_then(|shared| shared.lock().list.background().map(|module| module.uid))
+    }
+
+    /// The list in its order, without the background, with all that was pushed.
+    #[must_use]
+    pub fn order(&self) -> Vec<Uid> {
+        self.shared().map_or_else(Vec::new, |shared| shared.lock().list.modules().map(|module| module.uid).collect())
+    }
+
     /// Hands changes to the writer, in order.
     pub fn push(&self, changes: impl IntoIterator<Item = Change>) {
         let Some(shared) = self.shared() else { return };

@@ -116,5 +116,5 @@ fn after(record: &Record, entries: usize, folder: &Path, random: &mut Random) ->
         std::fs::read_dir(&place).unwrap().any(|entry| entry.unwrap().file_name().to_string_lossy().contains("unreadable"));
     assert!(!kept_aside, "the list cannot be read after {entries} entries");
     drop(store);
-    list.modules.iter().map(|module| module.uid.to_string()).collect()
+    list.modules().map(|module| module.uid.to_string()).collect()
 }

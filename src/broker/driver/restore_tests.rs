@@ -224,7 +224,7 @@ fn who_fails_is_waited_for_by_nobody_and_set_aside_in_the_end() {
     let history = bench.driver.board.history().last(1);
     assert_eq!((&history[0]["cause"], &history[0]["uid"]), (&"set_aside".into(), &uid(1).to_string().into()));
     assert_eq!(history[0]["text"], "set aside: failed 3 times in a row: Could not connect to spawned module");
-    assert_eq!(numbers(bench.on_disk().modules.iter().map(|module| module.uid)), [2, 3]);
+    assert_eq!(numbers(bench.on_disk().modules().map(|module| module.uid)), [2, 3]);
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn who_ends_well_or_later_leaves_the_list() {
     bench.down(3, BAD);
     bench.wait(Duration::from_secs(100));
     assert_eq!((bench.launched(), bench.list()), (vec![], vec![uid(2)]));
-    assert_eq!(numbers(bench.on_disk().modules.iter().map(|module| module.uid)), [2]);
+    assert_eq!(numbers(bench.on_disk().modules().map(|module| module.uid)), [2]);
 }
 
 /// A pool of one module that is started again when it fails, and has just failed.
@@ -309,8 +309,8 @@ fn a_client_changes_what_is_not_up_yet() {
     assert_eq!(bench.driver.engine.background().map(|entry| entry.uid), Some(above));
     assert_eq!(bench.launched(), [0; 0]);
     let list = bench.on_disk();
-    assert_eq!(list.modules.iter().map(|module| module.uid).collect::<Vec<_>>(), expected);
-    assert_eq!(list.background.map(|module| module.uid), Some(above));
+    assert_eq!(list.modules().map(|module| module.uid).collect::<Vec<_>>(), expected);
+    assert_eq!(list.background().map(|module| module.uid), Some(above));
 }
 
 #[test]
@@ -326,8 +326,8 @@ fn the_end_of_the_service_leaves_the_list_as_it_is() {
         bench.down(number, Ending { cause: Cause::Drained, ..BAD });
     }
     let list = bench.on_disk();
-    assert_eq!(list.modules.iter().map(|module| module.uid).collect::<Vec<_>>(), [1, 4, 5, 6, 8].map(uid));
-    assert!(list.modules.iter().all(|module| module.waiting));
+    assert_eq!(list.modules().map(|module| module.uid).collect::<Vec<_>>(), [1, 4, 5, 6, 8].map(uid));
+    assert!(list.modules().all(|module| module.waiting));
 }
 
 #[derive(Debug, Clone)]
@@ -398,7 +398,7 @@ proptest! {
         }
         prop_assert_eq!(bench.list(), expected.clone());
         let list = bench.on_disk();
-        prop_assert_eq!(list.modules.iter().map(|module| module.uid).collect::<Vec<_>>(), expected);
-        prop_assert!(list.modules.iter().all(|module| !module.waiting));
+        prop_assert_eq!(list.modules().map(|module| module.uid).collect::<Vec<_>>(), expected);
+        prop_assert!(list.modules().all(|module| !module.waiting));
     }
 }

@@ -13,11 +13,8 @@ use crate::store::{Change, List, Module, Store};
 /// What is told the store, and what was.
 pub(super) struct Stored {
     store: Store,
-    /// The list as it is stored, without the background.
-    order: Vec<Uid>,
-    background: Option<Uid>,
-    /// Who is in the engine's list, the background included.
-    listed: HashSet<Uid>,
+    /// Who is in the engine's list, in its order, the background last.
+    listed: Vec<Uid>,
     /// What is launched and not in the list yet.
     born: HashMap<Uid, Module>,
     /// Who left the engine's list without a client's wish: whether they come back is known when no process is left.
@@ -45,8 +42,7 @@ fn parameters(module: &Handle) -> String {
 
 impl Stored {
     pub(super) fn new(store: Store) -> Self {
-        let (order, background) = (Vec::new(), None);
-        Self { store, order, background, listed: HashSet::new(), born: HashMap::new(), leaving: HashSet::new() }
+        Self { store, listed: Vec::new(), born: HashMap::new(), leaving: HashSet::new() }
     }
 
     pub(super) fn is_on(&self) -> bool {
@@ -66,49 +62,43 @@ impl Stored {
     }
 
     pub(super) fn holds(&self, uid: Uid) -> bool {
-        self.order.contains(&uid) || self.background == Some(uid)
+        self.store.holds(uid)
     }
 
-    /// Takes over what was stored before.
-    fn take(&mut self, list: &List) {
-        self.order = list.modules.iter().map(|module| module.uid).collect();
-        self.background = list.background.as_ref().map(|module| module.uid);
-        self.born.retain(|uid, _| list.get(*uid).is_none());
+    /// Takes over who is in the engine's list; answers who is not any more, and who is new. Where both lists begin or end alike
+    /// nothing is looked up, so that an add to a long list costs what one to a short list does.
+    fn take(&mut self, now: Vec<Uid>) -> (Vec<Uid>, Vec<Uid>) {
+        let before = std::mem::replace(&mut self.listed, now);
+        let is_same = |(was, is): &(&Uid, &Uid)| was == is;
+        let begin = before.iter().zip(&self.listed).take_while(is_same).count();
+        let (was, is) = (&before[begin..], &self.listed[begin..]);
+        let end = was.iter().rev().zip(is.iter().rev()).take_while(is_same).count();
+        let (was, is) = (&was[..was.len() - end], &is[..is.len() - end]);
+        let without = |uids: &[Uid], others: &[Uid]| {
+            let others: HashSet<Uid> = others.iter().copied().collect();
+            uids.iter().copied().filter(|uid| !others.contains(uid)).collect()
+        };
+        (without(was, is), without(is, was))
     }
 
     /// These come first, as the engine has it.
-    pub(super) fn first(&mut self, uids: &[Uid]) {
-        if !self.is_on() || uids.is_empty() {
-            return;
+    pub(super) fn first(&self, uids: &[Uid]) {
+        if !uids.is_empty() {
+            self.store.push([Change::First(uids.to_vec())]);
         }
-        let mut rest = std::mem::take(&mut self.order);
-        for uid in uids {
-            if let Some(at) = rest.iter().position(|other| other == uid) {
-                self.order.push(rest.remove(at));
-            }
-        }
-        self.order.append(&mut rest);
-        self.store.push([Change::First(uids.to_vec())]);
     }
 
     /// These leave the stored list for good.
-    pub(super) fn remove(&mut self, uids: &[Uid]) {
+    pub(super) fn remove(&self, uids: &[Uid]) {
         let gone: Vec<Uid> = uids.iter().copied().filter(|uid| self.holds(*uid)).collect();
         if !gone.is_empty() {
-            self.take_off(&gone);
             self.store.push([Change::Remove(gone)]);
         }
     }
 
     /// This one is kept beside the list.
-    pub(super) fn set_aside(&mut self, module: Module, reason: String) {
-        self.take_off(&[module.uid]);
+    pub(super) fn set_aside(&self, module: Module, reason: String) {
         self.store.push([Change::SetAside { module, reason, at: handover::now() }]);
-    }
-
-    fn take_off(&mut self, uids: &[Uid]) {
-        self.order.retain(|uid| !uids.contains(uid));
-        self.background.take_if(|uid| uids.contains(uid));
     }
 
     pub(super) fn waits(&self, uid: Uid, waiting: bool) {
@@ -135,11 +125,6 @@ impl Stored {
             // One that was there before has been removed meanwhile.
             let Some(mut row) = self.born.remove(&uid) else { return };
             row.parameters = parameters(module).into();
-            if row.background {
-                self.background = Some(uid);
-            } else {
-                self.order.push(uid);
-            }
             let parameters = Arc::clone(&row.parameters);
             self.store.push([Change::Add(row)]);
             Some(parameters)
@@ -154,7 +139,8 @@ impl Stored {
 
     /// The list in its order, but for those who are not in `listed`.
     fn of_listed(&self) -> Vec<Uid> {
-        self.order.iter().copied().filter(|uid| self.listed.contains(uid)).collect()
+        let listed: HashSet<Uid> = self.listed.iter().copied().collect();
+        self.store.order().into_iter().filter(|uid| listed.contains(uid)).collect()
     }
 }
 
@@ -164,23 +150,16 @@ impl Driver {
         if !self.stored.is_on() {
             return;
         }
-        self.stored.take(&list);
         let in_engine: HashSet<Uid> = self.in_engine().collect();
-        let background = list.background.filter(|background| {
-            // What the process before did is newer.
-            in_engine.contains(&background.uid) || self.engine.background().is_none()
-        });
-        if background.is_none() {
-            let replaced: Vec<Uid> = self.stored.background.into_iter().collect();
-            self.stored.remove(&replaced);
-        }
+        // What the process before did is newer.
+        let is_replaced = |module: &Module| module.background && self.engine.background().is_some();
         let all = !is_inherited || self.engine.is_draining();
         let (mut again, mut gone) = (Vec::new(), Vec::new());
-        for module in list.modules.into_iter().chain(background) {
+        for module in list.into_all() {
             if in_engine.contains(&module.uid) {
                 continue;
             }
-            if all || module.waiting {
+            if (all || module.waiting) && !is_replaced(&module) {
                 again.push(module);
             } else {
                 gone.push(module.uid);
@@ -205,7 +184,7 @@ impl Driver {
             // What ends with the service comes back with it.
             return;
         }
-        let now: HashSet<Uid> = self.in_engine().collect();
+        let (off, new) = self.stored.take(self.in_engine().collect());
         let is_removed = |uid: &Uid| {
             // One that was to be started again needs no order any more: it is forgotten.
             let is_off = |effect: &Effect| match effect {
@@ -214,16 +193,14 @@ impl Driver {
             };
             effects.iter().any(is_off)
         };
-        let (removed, leaving): (Vec<Uid>, Vec<Uid>) = self.stored.listed.difference(&now).partition(|uid| is_removed(uid));
+        let (removed, leaving): (Vec<Uid>, Vec<Uid>) = off.into_iter().partition(is_removed);
         self.stored.remove(&removed);
         self.stored.leaving.extend(leaving);
-        let new: Vec<Uid> = self.in_engine().filter(|uid| !self.stored.listed.contains(uid)).collect();
-        self.stored.listed = now;
         for uid in new {
             if let Some(module) = self.modules.get(&uid).cloned() {
                 if module.is_background() {
                     // One that waited to be launched has another in its place.
-                    let replaced: Vec<Uid> = self.stored.background.into_iter().filter(|other| *other != uid).collect();
+                    let replaced: Vec<Uid> = self.stored.store.background().into_iter().filter(|other| *other != uid).collect();
                     self.give_up(&replaced);
                 }
                 self.stored.list(&module);

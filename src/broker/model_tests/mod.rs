@@ -21,7 +21,8 @@
 //!
 //! **Time** stands still in each process but for what the world lets pass ([`process`]). **A kill** drops a process with all its tasks,
 //! between any two of their steps; the next one begins with what the service manager has. Where nobody can know whether a
-//! request was taken up before, there are several models, and those that the broker contradicts are dropped.
+//! request was taken up before, there are several models, and those that the broker contradicts are dropped. So there are where requests of
+//! several clients begin at the same moment: in any order, each carried out between its beginning and its answer.
 //!
 //! **What is not the same each time**: numbers of ports, times of day (which nothing here depends on), and which branch a
 //! `select!` that is not `biased` looks at first. What is sent over loopback is taken to be there at once, as Linux does it.

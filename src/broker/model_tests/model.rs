@@ -24,10 +24,11 @@ pub(super) const TERMINATE: u64 = 129;
 pub(super) type M = usize;
 /// A client's connection.
 pub(super) type C = usize;
-type Ticket = usize;
+/// A request: the connection, and how many it had begun before.
+type Ticket = (C, usize);
 
 /// What a client asks for; a module that is `None` is one that never was.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Request {
     Add { background: bool, known: bool },
     Remove(Vec<Option<M>>),
@@ -77,7 +78,7 @@ enum Asked {
     Tell(Ticket),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Module {
     pub(super) background: bool,
     pub(super) phase: Phase,
@@ -100,16 +101,17 @@ pub(super) struct Module {
     terminated: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Connection {
     pub(super) waiting: VecDeque<Request>,
     pub(super) busy: bool,
+    begun: usize,
     /// The one that is being answered is a [`Request::Tell`].
     tells: bool,
     pub(super) answers: Vec<Answer>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 enum Change {
     Append(M),
     Background(M),
@@ -119,16 +121,19 @@ enum Change {
     Settle,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 enum Input {
     Started(M, bool, Answer),
     Answered(M, Order, bool),
     Ended(M),
     Terminate(M, &'static str),
+    /// The module may be asked the next thing.
+    Turn(M),
+    /// The connection may begin its next request.
     Next(C),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Model {
     queue: bool,
     pub(super) now: u64,
@@ -148,8 +153,9 @@ pub(super) struct Model {
     running: Option<Option<Ticket>>,
     /// Orders out: of the running change of a queue, of all changes of a pool.
     unanswered: Vec<(M, Order, Option<Ticket>)>,
-    tickets: Vec<Option<C>>,
     inputs: VecDeque<Input>,
+    /// What may be true as well.
+    others: Vec<Self>,
 }
 
 fn error(text: &str) -> Answer {
@@ -204,15 +210,29 @@ impl Model {
             changes: VecDeque::new(),
             running: None,
             unanswered: Vec::new(),
-            tickets: Vec::new(),
             inputs: VecDeque::new(),
+            others: Vec::new(),
+        }
+    }
+
+    /// The same happens to each of these; whatever else may be true afterwards joins them.
+    pub(super) fn each(models: &mut Vec<Self>, act: impl Fn(&mut Self)) {
+        for mut model in std::mem::take(models) {
+            act(&mut model);
+            let mut possible = vec![model];
+            while let Some(mut model) = possible.pop() {
+                possible.append(&mut model.others);
+                if !models.contains(&model) {
+                    models.push(model);
+                }
+            }
         }
     }
 
     // ---- What clients do.
 
     pub(super) fn connect(&mut self) {
-        self.connections.push(Connection { waiting: VecDeque::new(), busy: false, tells: false, answers: Vec::new() });
+        self.connections.push(Connection { waiting: VecDeque::new(), busy: false, begun: 0, tells: false, answers: Vec::new() });
     }
 
     pub(super) fn request(&mut self, connection: C, request: Request) {
@@ -223,7 +243,6 @@ impl Model {
 
     /// The client goes away; what it asked for goes on.
     pub(super) fn leave(&mut self, connection: C) {
-        self.tickets.iter_mut().filter(|ticket| **ticket == Some(connection)).for_each(|ticket| *ticket = None);
         self.connections[connection].busy = false;
     }
 
@@ -235,17 +254,15 @@ impl Model {
             }
         }
         if self.queue {
+            let mut refused = Vec::new();
             for (ticket, change) in &mut self.changes {
                 if let Change::Append(module) | Change::Background(module) = *change {
                     *change = Change::Settle;
                     self.inputs.push_back(Input::Terminate(module, "drained"));
-                    if let Some(connection) = ticket.take().and_then(|ticket| self.tickets[ticket].take()) {
-                        self.connections[connection].answers.push(Answer::Error);
-                        self.connections[connection].busy = false;
-                        self.inputs.push_back(Input::Next(connection));
-                    }
+                    refused.extend(ticket.take());
                 }
             }
+            refused.into_iter().for_each(|ticket| self.answer(ticket, Answer::Error));
             self.change(None, Change::RemoveAll);
         } else {
             let all: Vec<M> = self.list.iter().map(|(module, _)| *module).collect();
@@ -254,15 +271,29 @@ impl Model {
         self.run();
     }
 
+    /// All that was to be ended has.
+    fn has_ended(&self) -> bool {
+        self.draining && self.modules.iter().all(|module| module.phase == Phase::Gone)
+    }
+
+    fn may_begin(&self, connection: C) -> bool {
+        let Connection { busy, waiting, .. } = &self.connections[connection];
+        !busy && !waiting.is_empty()
+    }
+
     fn begin(&mut self, connection: C) {
-        if self.connections[connection].busy {
+        if !self.may_begin(connection) {
             return;
         }
         let Some(request) = self.connections[connection].waiting.pop_front() else { return };
         self.connections[connection].busy = true;
         self.connections[connection].tells = matches!(request, Request::Tell { .. });
-        let ticket = self.tickets.len();
-        self.tickets.push(Some(connection));
+        self.connections[connection].begun += 1;
+        let ticket = (connection, self.connections[connection].begun);
+        if matches!(request, Request::Remove(_) | Request::Move(_)) && self.has_ended() {
+            // From now on what would change the list is refused; at this very moment perhaps not yet.
+            self.or(|other| other.answer(ticket, error("Service is shutting down")));
+        }
         let known = |module: Option<M>| module.filter(|module| self.list.iter().any(|(listed, _)| listed == module));
         let target = |module: Option<M>, background: bool, missing: &str| match (background, self.background) {
             (false, _) => known(module).ok_or_else(|| error(missing)),
@@ -287,6 +318,8 @@ impl Model {
                 match target(module, background, &format!("Module identifier not in {place}")) {
                     Ok(module) if self.modules[module].phase == Phase::Talking => {
                         self.modules[module].tells.push_back(ticket);
+                        // An order that comes at the same moment goes first, or does not.
+                        self.or(|other| other.inputs.push_back(Input::Turn(module)));
                         self.next(module);
                     }
                     Ok(_) => self.answer(ticket, error("Pipe to module unexpectedly closed")),
@@ -317,10 +350,12 @@ impl Model {
         item
     }
 
-    fn answer(&mut self, ticket: Ticket, answer: Answer) {
-        if let Some(connection) = self.tickets[ticket].take() {
-            self.connections[connection].answers.push(answer);
-            self.connections[connection].busy = false;
+    /// Whoever has gone, or asked a process that was killed, waits for nothing any more.
+    fn answer(&mut self, (connection, number): Ticket, answer: Answer) {
+        let is = &mut self.connections[connection];
+        if is.busy && is.begun == number {
+            is.answers.push(answer);
+            is.busy = false;
             self.inputs.push_back(Input::Next(connection));
         }
     }
@@ -549,7 +584,6 @@ impl Model {
 
     /// The broker is killed: nobody waits for an answer any more.
     pub(super) fn killed(&mut self) {
-        self.tickets.iter_mut().for_each(|ticket| *ticket = None);
         for connection in &mut self.connections {
             connection.waiting.clear();
             connection.busy = false;
@@ -578,15 +612,41 @@ impl Model {
     fn run(&mut self) {
         loop {
             self.published += u64::from(std::mem::take(&mut self.publishes));
+            self.other_orders();
             let Some(input) = self.inputs.pop_front() else { return };
             match input {
                 Input::Next(connection) => self.begin(connection),
+                Input::Turn(module) => self.next(module),
                 Input::Started(module, alive, answer) => self.started(module, alive, answer),
                 Input::Answered(module, order, obeyed) => self.obeyed(module, order, obeyed),
                 Input::Ended(module) => self.ended(module),
                 Input::Terminate(module, cause) => self.terminate(module, cause),
             }
         }
+    }
+
+    /// Where several clients may begin a request at the same moment, they do so in any order: nobody has promised one. So a read
+    /// sees the list before or after a change that is not answered yet.
+    fn other_orders(&mut self) {
+        let first = match self.inputs.front() {
+            Some(Input::Next(connection)) if self.may_begin(*connection) => *connection,
+            _ => return,
+        };
+        let mut others: Vec<C> =
+            self.inputs.iter().filter_map(|input| if let Input::Next(next) = input { Some(*next) } else { None }).collect();
+        others.retain(|connection| *connection != first && self.may_begin(*connection));
+        others.dedup();
+        for connection in others {
+            self.or(|other| other.begin(connection));
+        }
+    }
+
+    /// This may be true as well.
+    fn or(&mut self, act: impl FnOnce(&mut Self)) {
+        let mut other = Self { others: Vec::new(), ..self.clone() };
+        act(&mut other);
+        other.run();
+        self.others.push(other);
     }
 
     fn terminate(&mut self, module: M, cause: &'static str) {

@@ -162,7 +162,7 @@ impl World {
     }
 
     fn each(&mut self, act: impl Fn(&mut Model)) {
-        self.models.iter_mut().for_each(act);
+        Model::each(&mut self.models, act);
     }
 
     // ---- The broker's process.
@@ -212,7 +212,7 @@ impl World {
         self.end_process();
         self.follow();
         let mut later = self.models[with..].to_vec();
-        later.iter_mut().for_each(|model| model.request(client, request.clone()));
+        Model::each(&mut later, |model| model.request(client, request.clone()));
         self.models.append(&mut later);
         self.settle();
     }

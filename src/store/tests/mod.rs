@@ -33,7 +33,7 @@ fn module(number: u8) -> Module {
 }
 
 fn names(list: &List) -> Vec<String> {
-    list.modules.iter().map(|module| module.uid.short()).collect()
+    list.modules().map(|module| module.uid.short()).collect()
 }
 
 fn path(folder: &tempfile::TempDir) -> PathBuf {
@@ -69,7 +69,7 @@ fn a_list_comes_back_as_it_was() {
     store.push([Change::Parameters { uid: uid(1), parameters: "{\"title\": \"☃\"}".into() }]);
     let (_store, list) = reopen(store, &path);
     let one = Module { parameters: "{\"title\": \"☃\"}".into(), ..module(1) };
-    assert_eq!(list, List { modules: vec![odd, one], background: Some(background) });
+    assert_eq!(list.into_all().collect::<Vec<_>>(), [odd, one, background]);
 }
 
 #[test]
@@ -102,10 +102,10 @@ fn every_version_there_was_can_be_read() {
     for path in [written, told] {
         let (_store, list) = open(&path);
         assert_eq!(names(&list), ["00000003", "00000001", "00000002"]);
-        assert_eq!(list.modules[1], Module { parameters: "{\"title\": \"one\"}".into(), ..module(1) });
-        assert!(list.modules[2].waiting);
+        assert_eq!(*list.get(uid(1)).unwrap(), Module { parameters: "{\"title\": \"one\"}".into(), ..module(1) });
+        assert!(list.get(uid(2)).unwrap().waiting);
         let background = Module { background: true, args: None, type_name: "wall".into(), ..module(9) };
-        assert_eq!(list.background, Some(background));
+        assert_eq!(list.background(), Some(&background));
     }
 }
 
@@ -265,7 +265,7 @@ fn more_changes_than_are_kept_are_written_as_a_list() {
     store.push(numbers().map(|number| Change::Add(module(number))));
     store.push([Change::First(vec![uid(7)])]);
     let (_store, list) = reopen(store, &path);
-    assert_eq!((list.modules.len(), names(&list)[0].as_str()), (256, "00000007"));
+    assert_eq!((list.modules().count(), names(&list)[0].as_str()), (256, "00000007"));
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn parameters_are_written_with_the_next_change_or_after_a_while() {
     *text.lock().unwrap() = "{\"n\": \"last\"}".to_owned();
     mark();
     let (_store, list) = reopen(store, &path);
-    assert_eq!(&*list.modules[0].parameters, "{\"n\": \"last\"}");
+    assert_eq!(&*list.modules().next().unwrap().parameters, "{\"n\": \"last\"}");
 }
 
 /// As bytes of the file and its log lie at some moment while they are written.
@@ -371,8 +371,9 @@ fn a_log_that_is_torn_loses_whole_changes_from_its_end() {
         fs::write(format!("{}-wal", copy.display()), torn).unwrap();
         let (_store, list) = open(&copy);
         let acknowledged = lengths.iter().filter(|length| **length <= cut as u64).count();
-        assert_eq!(list.modules, (0..6).map(module).take(list.modules.len()).collect::<Vec<_>>());
-        assert!(list.modules.len() >= acknowledged, "{cut}: {} of {acknowledged}", list.modules.len());
+        let length = list.modules().count();
+        assert!(list.into_all().eq((0..6).map(module).take(length)));
+        assert!(length >= acknowledged, "{cut}: {length} of {acknowledged}");
     }
 }
 
@@ -442,12 +443,11 @@ impl Naive {
         }
     }
 
-    fn list(&self) -> List {
+    /// All of them, the background last.
+    fn all(&self) -> Vec<Module> {
         let mut rows = self.rows.clone();
-        rows.sort_by_key(|(place, _)| *place);
-        let (background, modules): (Vec<Module>, Vec<Module>) =
-            rows.into_iter().map(|(_, module)| module).partition(|module| module.background);
-        List { modules, background: background.into_iter().next() }
+        rows.sort_by_key(|(place, module)| (module.background, *place));
+        rows.into_iter().map(|(_, module)| module).collect()
     }
 }
 
@@ -465,13 +465,13 @@ proptest! {
                 Act::Change(change) => {
                     naive.apply(&change);
                     list.apply(&change);
-                    prop_assert_eq!(&list, &naive.list());
+                    prop_assert_eq!(list.clone().into_all().collect::<Vec<_>>(), naive.all());
                     store.push([change]);
                 }
                 Act::Reopen => {
                     let read;
                     (store, read) = reopen(store, &path);
-                    prop_assert_eq!(&read, &naive.list());
+                    prop_assert_eq!(&read, &list);
                 }
             }
         }
