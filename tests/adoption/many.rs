@@ -74,7 +74,7 @@ fn fill(modules: usize) {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
                 while added.fetch_add(1, Ordering::Relaxed) < missing {
-                    drop(add())
+                    drop(add());
                 }
             });
         }
