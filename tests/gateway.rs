@@ -9,6 +9,7 @@ mod gateway {
     mod client;
     mod configure;
     mod connections;
+    mod delivery;
     mod events;
     mod files;
     mod forwarded;

@@ -49,10 +49,10 @@ pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     whole(status, TEXT, text.into())
 }
 
-/// 204
-pub(super) fn nothing() -> Answer {
+/// 204, 304
+pub(super) fn nothing(status: StatusCode) -> Answer {
     let mut answer = Response::new(Either::Left(Full::default()));
-    *answer.status_mut() = StatusCode::NO_CONTENT;
+    *answer.status_mut() = status;
     answer
 }
 
@@ -72,7 +72,8 @@ pub(super) fn method_not_allowed(allowed: &'static str) -> Answer {
 /// would see to that, over HTTP/2 it does not.)
 pub(super) fn head_only(answer: Answer) -> Answer {
     let (mut parts, body) = answer.into_parts();
-    if let (Some(length), false) = (body.size_hint().exact(), parts.headers.contains_key(CONTENT_LENGTH)) {
+    let is_said = parts.headers.contains_key(CONTENT_LENGTH) || parts.status == StatusCode::NOT_MODIFIED;
+    if let (Some(length), false) = (body.size_hint().exact(), is_said) {
         parts.headers.insert(CONTENT_LENGTH, length.into());
     }
     Response::from_parts(parts, Either::Left(Full::default()))

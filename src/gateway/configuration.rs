@@ -1,5 +1,6 @@
 //! What the gateway is told.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use indexmap::IndexMap;
 use crate::access::{Hosts, Origin, ProxyRule, Tokens};
 use crate::client::{DEFAULT_TIMEOUT, Endpoint};
 use crate::protocol::DEFAULT_MAX_LINE_BYTES;
-use crate::settings::{GATEWAY_PORT, Service, Settings};
+use crate::settings::{CONTENT_SECURITY_POLICY, GATEWAY_PORT, Service, Settings};
 
 /// What a [`Gateway`](super::Gateway) serves and what it puts up with.
 #[derive(Debug, Clone)]
@@ -53,6 +54,8 @@ pub struct Configuration {
     pub origins: Vec<Origin>,
     /// Proxies that are believed when they say for whom they ask.
     pub proxies: Vec<ProxyRule>,
+    /// The header `Content-Security-Policy`; empty where there is to be none.
+    pub content_security_policy: Cow<'static, str>,
     /// Which services take tokens.
     pub tokens: Arc<Tokens>,
 }
@@ -85,6 +88,7 @@ impl Configuration {
             hosts: Hosts::new(&settings.gateway.hosts),
             origins: settings.gateway.origins.clone(),
             proxies: settings.gateway.proxies.clone(),
+            content_security_policy: settings.gateway.content_security_policy.clone(),
             ..Self::default()
         }
     }
@@ -112,6 +116,7 @@ impl Default for Configuration {
             hosts: Hosts::default(),
             origins: Vec::new(),
             proxies: Vec::new(),
+            content_security_policy: Cow::Borrowed(CONTENT_SECURITY_POLICY),
             tokens: Arc::default(),
         }
     }
@@ -130,7 +135,8 @@ mod tests {
             "services": {"queue": {"kind": "queue", "modules": {}}, "volume": {"kind": "app", "process": ["volume"]}},
             "static_path": "/srv/page", "wsgi_prefix": "/api/", "static_prefix": "/", "max_line_bytes": 5000000,
             "gateway": {"service_timeout": 2000, "idle_timeout": 3000, "header_timeout": 4000, "max_connections": 5, "max_event_streams": 4,
-                        "max_body_bytes": 6000000, "metrics": false, "hosts": ["kiosk"], "origins": ["http://a"], "proxies": ["unix"]}}"#;
+                        "max_body_bytes": 6000000, "metrics": false, "hosts": ["kiosk"], "origins": ["http://a"], "proxies": ["unix"],
+                        "content_security_policy": ""}}"#;
         let settings = Settings::parse(text, Path::new("settings.json")).unwrap();
         let configuration = Configuration::from_settings(&settings);
         let services: Vec<_> = configuration.services.iter().map(|(name, at)| format!("{name} {at}")).collect();
@@ -147,5 +153,6 @@ mod tests {
         assert!(configuration.hosts.allow(&Host::Name("kiosk".to_owned())));
         assert_eq!(configuration.origins, [Origin::parse("http://a").unwrap()]);
         assert_eq!(configuration.proxies, [ProxyRule::Unix]);
+        assert_eq!(configuration.content_security_policy, "");
     }
 }

@@ -8,7 +8,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http_body_util::{BodyExt, Either};
-use hyper::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, IF_RANGE, RANGE};
+use hyper::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE, VARY,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode, Uri};
 use nix::fcntl::OFlag;
@@ -17,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower_http::services::ServeDir;
 use tower_http::services::fs::{Backend, DefaultServeDirFallback, File};
 
+use super::coding::Compressor;
+use super::compressed::Compressed;
 use super::{Answer, answer, is_read};
 
 /// What stands for itself in a path (RFC 3986 section 3.3), as far as it is of use.
@@ -27,14 +31,15 @@ const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'
 #[derive(Debug)]
 pub(super) struct Files {
     directory: ServeDir<DefaultServeDirFallback, RegularFiles>,
+    compressed: Compressed,
 }
 
 impl Files {
-    pub(super) fn new(directory: &Path) -> Self {
+    pub(super) fn new(directory: &Path, compressor: Compressor) -> Self {
         let directory = ServeDir::with_backend(directory, RegularFiles)
             .append_index_html_on_directories(false)
             .ignore_multi_range_requests(true);
-        Self { directory }
+        Self { directory, compressed: Compressed::new(compressor) }
     }
 
     /// Answers a request for the file at `path`, decoded, below the folder.
@@ -46,8 +51,8 @@ impl Files {
             return answer::not_found();
         }
         let Ok(uri) = Uri::try_from(format!("/{}", utf8_percent_encode(path, IN_PATH))) else { return answer::not_found() };
+        // HEAD, too, is answered as GET would be: how long a compressed file is, nobody knows before.
         let mut request = Request::new(());
-        *request.method_mut() = parts.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = conditions(parts);
         let response = match self.directory.clone().try_call(request).await {
@@ -58,8 +63,12 @@ impl Files {
             return answer::not_found();
         }
         let mut answer = response.map(|body| Either::Right(body.boxed_unsync()));
-        describe(answer.headers_mut());
-        answer
+        let is_sent = answer.status().is_success() || answer.status() == StatusCode::NOT_MODIFIED;
+        describe(answer.headers_mut(), is_sent);
+        match self.compressed.of(path, &parts.headers, answer).await {
+            Ok(answer) => answer,
+            Err(error) => unreadable(path, &error),
+        }
     }
 }
 
@@ -80,8 +89,9 @@ fn conditions(parts: &Parts) -> HeaderMap {
     headers
 }
 
-/// Says that text is UTF-8, and that a file may be kept but must be asked after: a changed page is seen at once.
-fn describe(headers: &mut HeaderMap) {
+/// Says that text is UTF-8, and of a file, whether it `is_sent` or the same as before, that it may be kept but must be asked
+/// after: a changed page is seen at once. Its validator is a weak one, since in all codings it is the same (RFC 9110 section 8.8.1).
+fn describe(headers: &mut HeaderMap, is_sent: bool) {
     let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let content_type = match said {
         // What remains of the old name of JavaScript (RFC 9239 section 6).
@@ -92,7 +102,14 @@ fn describe(headers: &mut HeaderMap) {
     if let Some(Ok(content_type)) = content_type {
         headers.insert(CONTENT_TYPE, content_type);
     }
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if is_sent {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(VARY, HeaderValue::from_name(ACCEPT_ENCODING));
+        let tag = headers.get(ETAG).and_then(|tag| tag.to_str().ok()).filter(|tag| !tag.starts_with("W/"));
+        if let Some(Ok(tag)) = tag.map(|tag| format!("W/{tag}").parse()) {
+            headers.insert(ETAG, tag);
+        }
+    }
     headers.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
 }
 

@@ -74,7 +74,7 @@ impl Admitted {
         if !is_preflight || self.listed.is_none() {
             return None;
         }
-        let mut answer = answer::nothing();
+        let mut answer = answer::nothing(StatusCode::NO_CONTENT);
         let headers = answer.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST"));
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Authorization, Content-Type, Last-Event-ID"));

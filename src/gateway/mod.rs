@@ -2,26 +2,32 @@
 //!
 //! ```text
 //!   serve ──▶ connection ──▶ Gateway::handle ──route──▶ endpoint ──▶ client ──▶ a service
-//!  (accept,   (time-outs,      │  ▲           ├────────▶ events ◀─watch─ the same service
-//!   limits,    drain)          ▼  │           ├────────▶ settings.json
-//!   drain)                     guard          ├────────▶ files ──▶ static_path
-//!                   (host, origin, token)     ├────────▶ monitoring ◀─metrics─ every queue and pool
-//!                                             └────────▶ answer: 404, 405
+//!  (accept,   (time-outs,      │  ▲     │     ├────────▶ events ◀─watch─ the same service
+//!   limits,    drain)          ▼  │     │     ├────────▶ document: settings.json
+//!   drain)                     guard    │     ├────────▶ files ──▶ static_path
+//!                   (host, origin,      │     ├────────▶ monitoring ◀─metrics─ every queue and pool
+//!                           token)      │     └────────▶ answer: 404, 405
+//!                                       ▼
+//!                                   delivery (compression, headers) ──▶ the client
 //! ```
 //!
-//! Everything that looks at a whole request whatever its path belongs at the top of [`Gateway::handle`]; what answers
-//! below one service belongs beside `endpoint`; a path of our own gets a `route::Route`.
+//! Everything that looks at a whole request whatever its path belongs at the top of [`Gateway::handle`], what looks at a whole
+//! answer, into `delivery`; what answers below one service belongs beside `endpoint`; a path of our own gets a `route::Route`.
 //!
 //! All of it is made after a [`Configuration`], and made anew where [`Gateway::configure`] gives another: a request goes by
 //! the one in force when its head has come, a connection by that of its first byte.
 //!
-//! **Invariants:** a request waits for nothing but its own service; memory for each is bounded by the limits of the
+//! **Invariants:** a request waits for nothing but its own service or file; memory for each is bounded by the limits of the
 //! [`Configuration`]; a client that stops talking or listening is let go.
 
 mod answer;
 mod body;
+mod coding;
+mod compressed;
 mod configuration;
 mod connection;
+mod delivery;
+mod document;
 mod endpoint;
 mod events;
 mod files;
@@ -49,7 +55,10 @@ pub use answer::{Answer, AnswerBody};
 pub use configuration::Configuration;
 pub use serve::{Accept, Stream};
 
+use coding::Compressor;
 use connection::Protocol;
+use delivery::Delivery;
+use document::Document;
 use events::Browsers;
 use files::Files;
 use forwarded::Forwarded;
@@ -68,7 +77,9 @@ pub struct Gateway {
 struct Shared {
     configuration: Configuration,
     routes: Routes,
+    settings: Document,
     files: Option<Files>,
+    delivery: Delivery,
     protocol: Protocol,
     bodies: body::Room,
     browsers: Browsers,
@@ -79,12 +90,15 @@ impl Shared {
     /// Services that `before` knew, too, keep their connections.
     fn new(configuration: Configuration, before: Option<&Self>) -> Self {
         let routes = Routes::new(&configuration, before.map(|before| &before.routes));
-        let files = configuration.static_path.as_deref().map(Files::new);
+        let compressor = Compressor::default();
+        let settings = Document::new(configuration.public.clone());
+        let files = configuration.static_path.as_deref().map(|path| Files::new(path, compressor.clone()));
+        let delivery = Delivery::new(&configuration, compressor);
         let protocol = connection::protocol(&configuration);
         let bodies = body::Room::new(configuration.max_body_bytes);
         let browsers = before.map(|before| Arc::clone(&before.browsers)).unwrap_or_default();
         let monitoring = Monitoring::new(&configuration, before.map(|before| &before.monitoring));
-        Self { configuration, routes, files, protocol, bodies, browsers, monitoring }
+        Self { configuration, routes, settings, files, delivery, protocol, bodies, browsers, monitoring }
     }
 
     /// Answers a request that is for us.
@@ -93,15 +107,15 @@ impl Shared {
         B: Body<Data = Bytes> + Send,
         B::Error: Display,
     {
-        let Self { configuration, routes, files, protocol: _, bodies, browsers, monitoring } = self;
+        let Self { configuration, routes, settings, files, delivery: _, protocol: _, bodies, browsers, monitoring } = self;
         let Some(path) = route::decode(parts.uri.path()) else { return answer::not_found() };
         match routes.find(&path) {
             Route::Service(service) => service.answer(configuration, bodies, parts, body).await,
             Route::Events(service) => service.events(configuration, browsers, parts).await,
-            Route::Settings if is_read(&parts.method) => answer::json(configuration.public.clone()),
+            Route::Settings => settings.answer(parts),
             Route::Health if is_read(&parts.method) => monitoring.health(configuration, parts).await,
             Route::Metrics if is_read(&parts.method) => monitoring.metrics(configuration, routes, parts).await,
-            Route::Settings | Route::Health | Route::Metrics => answer::method_not_allowed("GET, HEAD"),
+            Route::Health | Route::Metrics => answer::method_not_allowed("GET, HEAD"),
             Route::File(path) => match files {
                 Some(files) => files.answer(parts, path).await,
                 None => answer::not_found(),
@@ -149,7 +163,7 @@ impl Gateway {
             },
             Err(answer) => *answer,
         };
-        if parts.method == Method::HEAD { answer::head_only(answer) } else { answer }
+        shared.delivery.finish(&parts, answer).await
     }
 
     /// How long requests under way are waited for at the end.

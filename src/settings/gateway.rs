@@ -1,5 +1,6 @@
 //! The gateway's own settings: the top-level object `gateway`.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,6 +16,10 @@ pub(super) const MESSAGE_BYTES: RangeInclusive<u64> = 1024..=1 << 30;
 
 /// How many connections may be allowed.
 const CONNECTIONS: RangeInclusive<u64> = 1..=1_000_000;
+
+/// What a page may do unless the settings say otherwise: whatever comes from the gateway itself and stands in a file of its own.
+pub const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// Where the gateway listens, and its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub struct Gateway {
     pub origins: Vec<Origin>,
     /// Proxies that are believed when they say for whom they ask.
     pub proxies: Vec<ProxyRule>,
+    /// The header `Content-Security-Policy` of its answers; empty where there is to be none.
+    pub content_security_policy: Cow<'static, str>,
 }
 
 impl Gateway {
@@ -59,12 +66,13 @@ impl Gateway {
             hosts: Vec::new(),
             origins: Vec::new(),
             proxies: Vec::new(),
+            content_security_policy: Cow::Borrowed(CONTENT_SECURITY_POLICY),
         }
     }
 
     /// Reads the object; what is at fault in it keeps its default.
     pub(super) fn read(reader: &mut Reader<'_>, node: &Node<'_>, max_line_bytes: usize) -> Self {
-        const KEYS: [&str; 11] = [
+        const KEYS: [&str; 12] = [
             "address",
             "max_body_bytes",
             "service_timeout",
@@ -76,6 +84,7 @@ impl Gateway {
             "hosts",
             "origins",
             "proxies",
+            "content_security_policy",
         ];
         let mut gateway = Self::with_max_line_bytes(max_line_bytes);
         let Some(fields) = reader.object_of(node, &KEYS) else { return gateway };
@@ -121,6 +130,12 @@ impl Gateway {
                 or \"unix\" for whoever connects over a Unix socket";
             gateway.proxies = read_list(reader, &node, "a list of proxies", ProxyRule::parse, expected);
         }
+        if let Some(node) = fields.get("content_security_policy") {
+            match node.value.as_str().filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~'))) {
+                Some(policy) => gateway.content_security_policy = Cow::Owned(policy.to_owned()),
+                None => reader.expected(&node, "a policy in one line of ASCII such as \"default-src 'self'\", or \"\" for none"),
+            }
+        }
         gateway
     }
 
@@ -138,6 +153,7 @@ impl Gateway {
             ("hosts".to_owned(), self.hosts.iter().map(ToString::to_string).collect()),
             ("origins".to_owned(), self.origins.iter().map(ToString::to_string).collect()),
             ("proxies".to_owned(), self.proxies.iter().map(ToString::to_string).collect()),
+            ("content_security_policy".to_owned(), (*self.content_security_policy).into()),
         ])
         .into()
     }

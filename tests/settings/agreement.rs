@@ -54,6 +54,9 @@ const CASES: &[(&str, &str, Verdict)] = &[
     ("/gateway/proxies", "\"unix\"", Bad), ("/gateway/proxies", "[\"localhost\"]", Bad), ("/gateway/proxies", "[\"10.0.0.0/33\"]", Bad),
     ("/gateway/proxies", "[\"::/129\"]", Bad), ("/gateway/proxies", "[\"[::1]\"]", Bad), ("/gateway/proxies", "[\"10.0.0/8\"]", Bad),
     ("/gateway/proxies", "[\"10.0.0.0/08\"]", Good), ("/gateway/proxies", "[\"10.1.0.0/8\"]", Beyond), ("/gateway/proxies", "[\":1:/8\"]", Beyond),
+    ("/gateway/content_security_policy", "\"\"", Good), ("/gateway/content_security_policy", "\"default-src *\"", Good),
+    ("/gateway/content_security_policy", "\"a\\nb\"", Bad), ("/gateway/content_security_policy", "\"é\"", Bad),
+    ("/gateway/content_security_policy", "null", Bad), ("/gateway/content_security_policy", "\"a\\u007f\"", Bad),
     ("/services", "{}", Good), ("/services", "[]", Bad), ("/services/queue", "null", Bad), ("/services/queue", "{}", Bad),
     ("/services/nlp", r#"{"kind": "queue"}"#, Good), ("/services/other", r#"{"kind": "queue"}"#, Beyond),
     ("/services/gateway", r#"{"kind": "queue"}"#, Bad), ("/services/launcher", r#"{"kind": "queue"}"#, Bad),
@@ -203,7 +206,7 @@ fn the_same_defaults() {
     let effective: Value = serde_json::from_str(&parse(text).unwrap().effective_json()).unwrap();
     for (of_schema, of_settings, number) in [
         ("/properties", "", 3),
-        ("/$defs/gateway/properties", "/gateway", 10),
+        ("/$defs/gateway/properties", "/gateway", 11),
         ("/$defs/module_type/properties", "/services/pool/modules/a", 1),
         ("/$defs/module_type/properties/timeouts/properties", "/services/pool/modules/a/timeouts", 4),
     ] {

@@ -31,6 +31,7 @@ fn everything_is_read() {
     gateway.hosts = vec![HostRule::Name("kiosk.example".to_owned()), HostRule::Below("lan".to_owned())];
     gateway.origins = ["https://kiosk.example", "http://10.0.0.5:8080"].map(|text| Origin::parse(text).unwrap()).to_vec();
     gateway.proxies = ["unix", "::1", "10.0.0.0/8"].map(|text| ProxyRule::parse(text).unwrap()).to_vec();
+    gateway.content_security_policy = "default-src 'self' data:".into();
     assert_eq!(settings.gateway, gateway);
     assert_eq!(gateway.max_body_bytes, 1 << 20);
     let kinds: Vec<_> = settings.services.iter().map(|(name, service)| (name.as_str(), service.kind())).collect();
