@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod gateway {
+    mod access_log;
     mod client;
     mod configure;
     mod connections;

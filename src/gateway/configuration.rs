@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use crate::access::{Hosts, Origin, ProxyRule, Tokens};
 use crate::client::{DEFAULT_TIMEOUT, Endpoint};
 use crate::protocol::DEFAULT_MAX_LINE_BYTES;
-use crate::settings::{CONTENT_SECURITY_POLICY, GATEWAY_PORT, Service, Settings};
+use crate::settings::{AccessLog, CONTENT_SECURITY_POLICY, GATEWAY_PORT, Service, Settings};
 
 /// What a [`Gateway`](super::Gateway) serves and what it puts up with.
 #[derive(Debug, Clone)]
@@ -56,6 +56,8 @@ pub struct Configuration {
     pub proxies: Vec<ProxyRule>,
     /// The header `Content-Security-Policy`; empty where there is to be none.
     pub content_security_policy: Cow<'static, str>,
+    /// Which requests the journal is told of.
+    pub access_log: AccessLog,
     /// Which services take tokens.
     pub tokens: Arc<Tokens>,
 }
@@ -89,6 +91,7 @@ impl Configuration {
             origins: settings.gateway.origins.clone(),
             proxies: settings.gateway.proxies.clone(),
             content_security_policy: settings.gateway.content_security_policy.clone(),
+            access_log: settings.gateway.access_log,
             ..Self::default()
         }
     }
@@ -117,6 +120,7 @@ impl Default for Configuration {
             origins: Vec::new(),
             proxies: Vec::new(),
             content_security_policy: Cow::Borrowed(CONTENT_SECURITY_POLICY),
+            access_log: AccessLog::default(),
             tokens: Arc::default(),
         }
     }
@@ -136,7 +140,7 @@ mod tests {
             "static_path": "/srv/page", "wsgi_prefix": "/api/", "static_prefix": "/", "max_line_bytes": 5000000,
             "gateway": {"service_timeout": 2000, "idle_timeout": 3000, "header_timeout": 4000, "max_connections": 5, "max_event_streams": 4,
                         "max_body_bytes": 6000000, "metrics": false, "hosts": ["kiosk"], "origins": ["http://a"], "proxies": ["unix"],
-                        "content_security_policy": ""}}"#;
+                        "content_security_policy": "", "access_log": "errors"}}"#;
         let settings = Settings::parse(text, Path::new("settings.json")).unwrap();
         let configuration = Configuration::from_settings(&settings);
         let services: Vec<_> = configuration.services.iter().map(|(name, at)| format!("{name} {at}")).collect();
@@ -154,5 +158,6 @@ mod tests {
         assert_eq!(configuration.origins, [Origin::parse("http://a").unwrap()]);
         assert_eq!(configuration.proxies, [ProxyRule::Unix]);
         assert_eq!(configuration.content_security_policy, "");
+        assert_eq!(configuration.access_log, AccessLog::Errors);
     }
 }

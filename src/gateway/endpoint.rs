@@ -11,6 +11,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
+use super::access_log::Noted;
 use super::events::{self, Browsers, Hub};
 use super::monitoring::Requests;
 use super::{Answer, Configuration, answer, body, guard};
@@ -66,19 +67,33 @@ impl Service {
     }
 
     /// Answers a request, and counts that.
-    pub(super) async fn answer<B>(&self, configuration: &Configuration, room: &body::Room, parts: &Parts, body: B) -> Answer
+    pub(super) async fn answer<B>(
+        &self,
+        configuration: &Configuration,
+        room: &body::Room,
+        parts: &Parts,
+        body: B,
+        noted: &mut Option<Noted>,
+    ) -> Answer
     where
         B: Body<Data = Bytes>,
         B::Error: Display,
     {
         let begun = Instant::now();
-        let answer = self.respond(configuration, room, parts, body).await;
+        let answer = self.respond(configuration, room, parts, body, noted).await;
         self.requests.answered(answer.status(), begun.elapsed());
         answer
     }
 
     /// The service's own answer as it is, or what stands in the way of one.
-    async fn respond<B>(&self, configuration: &Configuration, room: &body::Room, parts: &Parts, body: B) -> Answer
+    async fn respond<B>(
+        &self,
+        configuration: &Configuration,
+        room: &body::Room,
+        parts: &Parts,
+        body: B,
+        noted: &mut Option<Noted>,
+    ) -> Answer
     where
         B: Body<Data = Bytes>,
         B::Error: Display,
@@ -103,6 +118,9 @@ impl Service {
         };
         if let Err(error) = validate(&body) {
             return answer::failure(StatusCode::BAD_REQUEST, &error);
+        }
+        if let Some(noted) = noted {
+            noted.asks(guard.map(|(guard, _)| guard), &body);
         }
         let part = match guard.map(|(guard, level)| judge(guard, level, &body)) {
             None | Some(Verdict::Pass) => return self.ask(body).await.map_or_else(|answer| answer, answer::json),

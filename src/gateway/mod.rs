@@ -5,7 +5,7 @@
 //!  (accept,   (time-outs,      │  ▲     │     ├────────▶ events ◀─watch─ the same service
 //!   limits,    drain)          ▼  │     │     ├────────▶ document: settings.json
 //!   drain)                     guard    │     ├────────▶ files ──▶ static_path
-//!                   (host, origin,      │     ├────────▶ monitoring ◀─metrics─ every queue and pool
+//!           (proxy, host, origin,      │     ├────────▶ monitoring ◀─metrics─ every queue and pool
 //!                           token)      │     └────────▶ answer: 404, 405
 //!                                       ▼
 //!                                   delivery (compression, headers) ──▶ the client
@@ -20,6 +20,7 @@
 //! **Invariants:** a request waits for nothing but its own service or file; memory for each is bounded by the limits of the
 //! [`Configuration`]; a client that stops talking or listening is let go.
 
+mod access_log;
 mod answer;
 mod body;
 mod coding;
@@ -55,6 +56,7 @@ pub use answer::{Answer, AnswerBody};
 pub use configuration::Configuration;
 pub use serve::{Accept, Stream};
 
+use access_log::Noted;
 use coding::Compressor;
 use connection::Protocol;
 use delivery::Delivery;
@@ -102,7 +104,7 @@ impl Shared {
     }
 
     /// Answers a request that is for us.
-    async fn answer<B>(&self, parts: &Parts, body: B) -> Answer
+    async fn answer<B>(&self, parts: &Parts, body: B, noted: &mut Option<Noted>) -> Answer
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Display,
@@ -110,7 +112,7 @@ impl Shared {
         let Self { configuration, routes, settings, files, delivery: _, protocol: _, bodies, browsers, monitoring } = self;
         let Some(path) = route::decode(parts.uri.path()) else { return answer::not_found() };
         match routes.find(&path) {
-            Route::Service(service) => service.answer(configuration, bodies, parts, body).await,
+            Route::Service(service) => service.answer(configuration, bodies, parts, body, noted).await,
             Route::Events(service) => service.events(configuration, browsers, parts).await,
             Route::Settings => settings.answer(parts),
             Route::Health if is_read(&parts.method) => monitoring.health(configuration, parts).await,
@@ -152,18 +154,25 @@ impl Gateway {
     {
         let shared = self.shared();
         let (parts, body) = request.into_parts();
-        let admitted = match Forwarded::read(&parts, &shared.configuration.proxies) {
+        let forwarded = Forwarded::read(&parts, &shared.configuration.proxies);
+        let client = forwarded.as_ref().map_or_else(|_| parts.extensions.get().copied(), |forwarded| forwarded.client);
+        let mut noted = Noted::note(shared.configuration.access_log, &parts, client);
+        let admitted = match forwarded {
             Ok(forwarded) => Admitted::admit(&parts, forwarded, &shared.configuration),
             Err(error) => Err(guard::refuse(&parts, StatusCode::BAD_REQUEST, &error).into()),
         };
         let answer = match admitted {
             Ok(admitted) => match admitted.preflight(&parts) {
                 Some(answer) => admitted.tell(answer),
-                None => admitted.tell(shared.answer(&parts, body).await),
+                None => admitted.tell(shared.answer(&parts, body, &mut noted).await),
             },
             Err(answer) => *answer,
         };
-        shared.delivery.finish(&parts, answer).await
+        let answer = shared.delivery.finish(&parts, answer).await;
+        match noted {
+            Some(noted) => noted.answered(answer),
+            None => answer,
+        }
     }
 
     /// How long requests under way are waited for at the end.

@@ -5,13 +5,19 @@
 //!               "module 1b9d6bcd: plays"                                              ──▶ or standard error, the words alone
 //! ```
 //!
+//! A request of the gateway's access log is told the same way (`requests.rs`).
+//!
 //! So `journalctl SHMOOZE_UID=…` tells one module's life, whichever program saw it, and `journalctl --catalog` explains it
 //! (`units/shmooze.catalog`). What a module prints itself goes there too, under its own scope and identifier, without
 //! this program between (`scope/systemd/journal.rs`).
 
 mod native;
+mod requests;
+#[cfg(test)]
+mod testing;
 mod witness;
 
+pub use requests::RequestFields;
 pub use witness::{EndFields, ProgramWitness, Witness};
 
 use std::io::IsTerminal as _;

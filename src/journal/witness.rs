@@ -149,45 +149,17 @@ impl ProgramWitness {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::Mutex;
-
-    use tracing::field::{Field, Visit};
-    use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
-
+    use super::super::testing::Kept;
     use super::*;
-
-    #[derive(Default)]
-    struct Fields(BTreeMap<&'static str, String>);
-
-    impl Visit for Fields {
-        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-            self.0.insert(field.name(), format!("{value:?}").trim_matches('"').to_owned());
-        }
-    }
-
-    /// Keeps the fields of each event.
-    #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<BTreeMap<&'static str, String>>>>);
-
-    impl<S: tracing::Subscriber> Layer<S> for Kept {
-        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-            let mut fields = Fields::default();
-            event.record(&mut fields);
-            self.0.lock().unwrap().push(fields.0);
-        }
-    }
 
     #[test]
     fn a_program_of_the_application_is_no_module() {
-        let kept = Kept::default();
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(kept.clone()), || {
+        let told = Kept::during(|| {
             let witness = ProgramWitness::new("volume", Uid::new());
             witness.launched(7, Some("x.scope"));
             witness.ended("exit status 1");
             witness.not_started("x could not be started: no");
         });
-        let told = kept.0.lock().unwrap();
         let messages: Vec<&str> = told.iter().map(|fields| fields["message"].as_str()).collect();
         let expected = [
             "volume: launched as process 7",

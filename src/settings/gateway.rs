@@ -21,6 +21,35 @@ const CONNECTIONS: RangeInclusive<u64> = 1..=1_000_000;
 pub const CONTENT_SECURITY_POLICY: &str =
     "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
+/// Which requests the journal is told of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AccessLog {
+    /// All of them.
+    All,
+    /// Those that may have changed something, and those that were refused.
+    #[default]
+    Changes,
+    /// Those that were refused, failed, or had no answer.
+    Errors,
+    /// None.
+    None,
+}
+
+impl AccessLog {
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::All, Self::Changes, Self::Errors, Self::None].into_iter().find(|log| log.name() == name)
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Changes => "changes",
+            Self::Errors => "errors",
+            Self::None => "none",
+        }
+    }
+}
+
 /// Where the gateway listens, and its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
@@ -48,6 +77,8 @@ pub struct Gateway {
     pub proxies: Vec<ProxyRule>,
     /// The header `Content-Security-Policy` of its answers; empty where there is to be none.
     pub content_security_policy: Cow<'static, str>,
+    /// Which requests the journal is told of.
+    pub access_log: AccessLog,
 }
 
 impl Gateway {
@@ -67,12 +98,13 @@ impl Gateway {
             origins: Vec::new(),
             proxies: Vec::new(),
             content_security_policy: Cow::Borrowed(CONTENT_SECURITY_POLICY),
+            access_log: AccessLog::Changes,
         }
     }
 
     /// Reads the object; what is at fault in it keeps its default.
     pub(super) fn read(reader: &mut Reader<'_>, node: &Node<'_>, max_line_bytes: usize) -> Self {
-        const KEYS: [&str; 12] = [
+        const KEYS: [&str; 13] = [
             "address",
             "max_body_bytes",
             "service_timeout",
@@ -85,6 +117,7 @@ impl Gateway {
             "origins",
             "proxies",
             "content_security_policy",
+            "access_log",
         ];
         let mut gateway = Self::with_max_line_bytes(max_line_bytes);
         let Some(fields) = reader.object_of(node, &KEYS) else { return gateway };
@@ -136,6 +169,12 @@ impl Gateway {
                 None => reader.expected(&node, "a policy in one line of ASCII such as \"default-src 'self'\", or \"\" for none"),
             }
         }
+        if let Some(node) = fields.get("access_log") {
+            match node.value.as_str().and_then(AccessLog::from_name) {
+                Some(log) => gateway.access_log = log,
+                None => reader.expected(&node, "\"all\", \"changes\", \"errors\" or \"none\""),
+            }
+        }
         gateway
     }
 
@@ -154,6 +193,7 @@ impl Gateway {
             ("origins".to_owned(), self.origins.iter().map(ToString::to_string).collect()),
             ("proxies".to_owned(), self.proxies.iter().map(ToString::to_string).collect()),
             ("content_security_policy".to_owned(), (*self.content_security_policy).into()),
+            ("access_log".to_owned(), self.access_log.name().into()),
         ])
         .into()
     }

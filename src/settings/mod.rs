@@ -37,7 +37,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 pub use expand::expand;
-pub use gateway::{CONTENT_SECURITY_POLICY, Gateway};
+pub use gateway::{AccessLog, CONTENT_SECURITY_POLICY, Gateway};
 pub use limit::{Amount, INFINITY, Limit, LimitError, OomPolicy, Permyriad, ProcessLimit, PropertyValue, ScopeLimit};
 pub use machine::find_user;
 pub use place::{Fallback, Place};

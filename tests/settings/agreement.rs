@@ -57,6 +57,7 @@ const CASES: &[(&str, &str, Verdict)] = &[
     ("/gateway/content_security_policy", "\"\"", Good), ("/gateway/content_security_policy", "\"default-src *\"", Good),
     ("/gateway/content_security_policy", "\"a\\nb\"", Bad), ("/gateway/content_security_policy", "\"é\"", Bad),
     ("/gateway/content_security_policy", "null", Bad), ("/gateway/content_security_policy", "\"a\\u007f\"", Bad),
+    ("/gateway/access_log", "\"none\"", Good), ("/gateway/access_log", "\"All\"", Bad), ("/gateway/access_log", "true", Bad),
     ("/services", "{}", Good), ("/services", "[]", Bad), ("/services/queue", "null", Bad), ("/services/queue", "{}", Bad),
     ("/services/nlp", r#"{"kind": "queue"}"#, Good), ("/services/other", r#"{"kind": "queue"}"#, Beyond),
     ("/services/gateway", r#"{"kind": "queue"}"#, Bad), ("/services/launcher", r#"{"kind": "queue"}"#, Bad),
@@ -206,7 +207,7 @@ fn the_same_defaults() {
     let effective: Value = serde_json::from_str(&parse(text).unwrap().effective_json()).unwrap();
     for (of_schema, of_settings, number) in [
         ("/properties", "", 3),
-        ("/$defs/gateway/properties", "/gateway", 11),
+        ("/$defs/gateway/properties", "/gateway", 12),
         ("/$defs/module_type/properties", "/services/pool/modules/a", 1),
         ("/$defs/module_type/properties/timeouts/properties", "/services/pool/modules/a/timeouts", 4),
     ] {

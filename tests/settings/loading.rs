@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use shmooze::access::{HostRule, Origin, ProxyRule};
 use shmooze::settings::{
-    Amount, Bounds, Gateway, Limit, OomPolicy, Permyriad, ProcessLimit, RestartOn, ScopeLimit, Service, Settings, Timeouts,
+    AccessLog, Amount, Bounds, Gateway, Limit, OomPolicy, Permyriad, ProcessLimit, RestartOn, ScopeLimit, Service, Settings,
+    Timeouts,
 };
 
 use super::{FULL, parse};
@@ -32,6 +33,7 @@ fn everything_is_read() {
     gateway.origins = ["https://kiosk.example", "http://10.0.0.5:8080"].map(|text| Origin::parse(text).unwrap()).to_vec();
     gateway.proxies = ["unix", "::1", "10.0.0.0/8"].map(|text| ProxyRule::parse(text).unwrap()).to_vec();
     gateway.content_security_policy = "default-src 'self' data:".into();
+    gateway.access_log = AccessLog::All;
     assert_eq!(settings.gateway, gateway);
     assert_eq!(gateway.max_body_bytes, 1 << 20);
     let kinds: Vec<_> = settings.services.iter().map(|(name, service)| (name.as_str(), service.kind())).collect();
