@@ -90,7 +90,7 @@ fn paths_are_below_the_prefix_and_hold_no_templates() {
     assert!(names(&configuration).is_superset(&["/%7Bapi%7D/queue", "/%7Bapi%7D/a_b%20%7B%7D/events"].map(str::to_owned).into()));
     // A name with a slash leads nowhere; a service comes before what is ours.
     let odd = configuration_of(&["fake/x", "settings.json"]);
-    let expected = ["/settings.json", "/settings.json/events", "/openapi.json"].map(str::to_owned);
+    let expected = ["/settings.json", "/settings.json/events", "/openapi.json", "/healthz", "/metrics"].map(str::to_owned);
     assert_eq!(names(&odd), expected.into());
     assert!(describe(&odd, |_| true)["paths"]["/settings.json"].get("get").is_none());
 }
