@@ -120,8 +120,8 @@ fn watch_answers_when_there_is_something_newer() {
     assert_eq!(state.compared(), truth(&mut client, "queue"));
 
     for (args, error) in [
-        (json!({"revision": "x"}), "watch: argument \"revision\" must be a number that is not negative."),
-        (json!({"timeout": -1}), "watch: argument \"timeout\" must be a number that is not negative."),
+        (json!({"revision": "x"}), "watch: argument \"revision\" must be a whole number that is not negative."),
+        (json!({"timeout": -1}), "watch: argument \"timeout\" must be a whole number that is not negative."),
         (json!({"since": 5}), "watch: unknown argument \"since\"."),
     ] {
         assert_eq!(client.call("watch", &args)["error"], error);

@@ -18,6 +18,7 @@ mod gateway {
     mod guard;
     mod http;
     mod monitoring;
+    mod openapi;
     mod posting;
     mod rig;
     mod service;

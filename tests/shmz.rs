@@ -357,7 +357,10 @@ fn refusals_are_the_services_own_words_on_one_line() {
 
 #[test]
 fn no_answer() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound, so that no other test is given the port, and not listened to.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = socket.local_addr().unwrap();
     for url in [format!("tcp://{closed}"), format!("http://{closed}")] {
         let did = run(&["--url", &url, "queue"]);
         assert_eq!((did.out.as_str(), did.code), ("", 3), "{did:?}");

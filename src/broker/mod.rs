@@ -89,25 +89,9 @@ impl Kind {
 
     /// Whether a service of this kind has the command.
     const fn has(self, verb: Verb) -> bool {
-        match verb {
-            Verb::ModulesAvailable
-            | Verb::Types
-            | Verb::Add
-            | Verb::Remove
-            | Verb::TellModule
-            | Verb::AskModule
-            | Verb::History
-            | Verb::Status
-            | Verb::Watch
-            | Verb::Metrics => true,
-            Verb::Pool => matches!(self, Self::Pool),
-            Verb::Queue
-            | Verb::Background
-            | Verb::BackgroundsAvailable
-            | Verb::SetBackground
-            | Verb::Move
-            | Verb::TellBackground
-            | Verb::AskBackground => matches!(self, Self::Queue),
+        match self {
+            Self::Queue => verb.is_of_queues(),
+            Self::Pool => verb.is_of_pools(),
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Configuration {
     pub brokers: Vec<String>,
     /// Whether there is `/metrics`.
     pub metrics: bool,
+    /// What of them the settings tell, for the description in `openapi.json`.
+    pub described: IndexMap<String, Service>,
     /// The text of `settings.json`: the public settings as a JSON object.
     pub public: Bytes,
     /// The folder of the static files; without it there are none, nor a page at `/`.
@@ -75,6 +77,7 @@ impl Configuration {
             services: services.map(|(name, port)| (name.clone(), Endpoint::local(*port))).collect(),
             brokers: brokers.map(|(name, _)| name.clone()).collect(),
             metrics: settings.gateway.metrics,
+            described: settings.services.clone(),
             public: settings.public_json().into(),
             static_path: settings.static_path.clone(),
             static_prefix: settings.static_prefix.clone(),
@@ -103,6 +106,7 @@ impl Default for Configuration {
             services: IndexMap::new(),
             brokers: Vec::new(),
             metrics: true,
+            described: IndexMap::new(),
             public: Bytes::from_static(b"{}"),
             static_path: None,
             static_prefix: "/static/".to_owned(),

@@ -24,7 +24,7 @@ use super::compressed::Compressed;
 use super::{Answer, answer, is_read};
 
 /// What stands for itself in a path (RFC 3986 section 3.3), as far as it is of use.
-const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The files of one folder and those below it. Symbolic links are followed, wherever they lead: whoever may write into the
 /// folder decides what is in it.

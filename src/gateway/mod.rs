@@ -3,7 +3,7 @@
 //! ```text
 //!   serve ──▶ connection ──▶ Gateway::handle ──route──▶ endpoint ──▶ client ──▶ a service
 //!  (accept,   (time-outs,      │  ▲     │     ├────────▶ events ◀─watch─ the same service
-//!   limits,    drain)          ▼  │     │     ├────────▶ document: settings.json
+//!   limits,    drain)          ▼  │     │     ├────────▶ document: settings.json, openapi.json
 //!   drain)                     guard    │     ├────────▶ files ──▶ static_path
 //!           (proxy, host, origin,      │     ├────────▶ monitoring ◀─metrics─ every queue and pool
 //!                           token)      │     └────────▶ answer: 404, 405
@@ -35,6 +35,7 @@ mod files;
 mod forwarded;
 mod guard;
 mod monitoring;
+mod openapi;
 mod route;
 mod serve;
 mod socket;
@@ -66,6 +67,7 @@ use files::Files;
 use forwarded::Forwarded;
 use guard::Admitted;
 use monitoring::Monitoring;
+use openapi::Description;
 use route::{Route, Routes};
 
 /// The gateway. Clones share everything; each may be used as a [`tower::Service`], without a port.
@@ -86,6 +88,7 @@ struct Shared {
     bodies: body::Room,
     browsers: Browsers,
     monitoring: Monitoring,
+    description: Description,
 }
 
 impl Shared {
@@ -100,7 +103,18 @@ impl Shared {
         let bodies = body::Room::new(configuration.max_body_bytes);
         let browsers = before.map(|before| Arc::clone(&before.browsers)).unwrap_or_default();
         let monitoring = Monitoring::new(&configuration, before.map(|before| &before.monitoring));
-        Self { configuration, routes, settings, files, delivery, protocol, bodies, browsers, monitoring }
+        Self {
+            configuration,
+            routes,
+            settings,
+            files,
+            delivery,
+            protocol,
+            bodies,
+            browsers,
+            monitoring,
+            description: Description::default(),
+        }
     }
 
     /// Answers a request that is for us.
@@ -109,7 +123,8 @@ impl Shared {
         B: Body<Data = Bytes> + Send,
         B::Error: Display,
     {
-        let Self { configuration, routes, settings, files, delivery: _, protocol: _, bodies, browsers, monitoring } = self;
+        let Self { configuration, routes, settings, files, delivery: _, protocol: _, bodies, browsers, monitoring, description } =
+            self;
         let Some(path) = route::decode(parts.uri.path()) else { return answer::not_found() };
         match routes.find(&path) {
             Route::Service(service) => service.answer(configuration, bodies, parts, body, noted).await,
@@ -118,6 +133,7 @@ impl Shared {
             Route::Health if is_read(&parts.method) => monitoring.health(configuration, parts).await,
             Route::Metrics if is_read(&parts.method) => monitoring.metrics(configuration, routes, parts).await,
             Route::Health | Route::Metrics => answer::method_not_allowed("GET, HEAD"),
+            Route::Description => description.answer(configuration, parts),
             Route::File(path) => match files {
                 Some(files) => files.answer(parts, path).await,
                 None => answer::not_found(),

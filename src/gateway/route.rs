@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use super::Configuration;
 use super::endpoint::Service;
+use super::openapi;
 
 /// Where a path leads.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) enum Route<'a> {
     Health,
     /// To what is counted.
     Metrics,
+    /// To the description of all of this.
+    Description,
     /// To the static file of this path below `static_path`.
     File(&'a str),
     /// Nowhere.
@@ -87,6 +90,7 @@ impl Routes {
             }
             match below {
                 _ if name == "settings.json" => return Route::Settings,
+                openapi::NAME => return Route::Description,
                 "healthz" => return Route::Health,
                 "metrics" if self.has_metrics => return Route::Metrics,
                 _ => {}
@@ -159,6 +163,8 @@ mod tests {
             ("/healthz/", "Nowhere"),
             ("/metrics", "Metrics"),
             ("/metrics/x", "Nowhere"),
+            ("/openapi.json", "Description"),
+            ("/openapi.json/extra", "Nowhere"),
             ("/settings", "Nowhere"),
             ("/settings.jsonx", "Nowhere"),
             ("/", "file index.html"),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::json::{Object, Raw, as_list, as_string, parse_object};
+use super::json::{Object, Raw, as_list, as_string, parse_object, whole_number};
 use super::{ProtocolError, Request, Uid};
 
 /// Names of commands, as they stand on the wire and in the command log.
@@ -49,30 +49,32 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::ModulesAvailable,
+        Self::BackgroundsAvailable,
+        Self::Types,
+        Self::Queue,
+        Self::Pool,
+        Self::Background,
+        Self::Add,
+        Self::SetBackground,
+        Self::Remove,
+        Self::Move,
+        Self::TellModule,
+        Self::AskModule,
+        Self::TellBackground,
+        Self::AskBackground,
+        Self::History,
+        Self::Status,
+        Self::Watch,
+        Self::Metrics,
+    ];
+
     /// The verb called `name` on the wire.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "modules_available" => Self::ModulesAvailable,
-            "backgrounds_available" => Self::BackgroundsAvailable,
-            "types" => Self::Types,
-            "queue" => Self::Queue,
-            "pool" => Self::Pool,
-            "bg" => Self::Background,
-            "add" => Self::Add,
-            "set_bg" => Self::SetBackground,
-            "rm" => Self::Remove,
-            "mv" => Self::Move,
-            "tell_module" => Self::TellModule,
-            "ask_module" => Self::AskModule,
-            "tell_background" => Self::TellBackground,
-            "ask_background" => Self::AskBackground,
-            "history" => Self::History,
-            "status" => Self::Status,
-            "watch" => Self::Watch,
-            "metrics" => Self::Metrics,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|verb| verb.name() == name)
     }
 
     /// The name on the wire.
@@ -100,6 +102,37 @@ impl Verb {
         }
     }
 
+    /// Whether queues have it.
+    #[must_use]
+    pub const fn is_of_queues(self) -> bool {
+        !matches!(self, Self::Pool)
+    }
+
+    /// Whether pools have it.
+    #[must_use]
+    pub const fn is_of_pools(self) -> bool {
+        match self {
+            Self::ModulesAvailable
+            | Self::Types
+            | Self::Pool
+            | Self::Add
+            | Self::Remove
+            | Self::TellModule
+            | Self::AskModule
+            | Self::History
+            | Self::Status
+            | Self::Watch
+            | Self::Metrics => true,
+            Self::Queue
+            | Self::Background
+            | Self::BackgroundsAvailable
+            | Self::SetBackground
+            | Self::Move
+            | Self::TellBackground
+            | Self::AskBackground => false,
+        }
+    }
+
     /// Whether the command log keeps it (protocol.md section 9).
     #[must_use]
     pub const fn is_recorded(self) -> bool {
@@ -107,7 +140,8 @@ impl Verb {
     }
 
     /// The names of the arguments that it takes.
-    const fn arguments(self) -> &'static [&'static str] {
+    #[must_use]
+    pub const fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::ModulesAvailable | Self::BackgroundsAvailable | Self::Types | Self::Status | Self::Metrics => &[],
             Self::Queue | Self::Pool | Self::Background => &["parameters"],
@@ -229,7 +263,8 @@ impl<'a> Command<'a> {
         let whole = |argument| match args.get(argument) {
             None => Ok(None),
             Some(number) => {
-                number.get().parse::<u64>().map(Some).map_err(|_| ill_typed(argument, "a number that is not negative"))
+                let whole = serde_json::from_str(number.get()).ok().and_then(|number| whole_number(&number));
+                whole.map(Some).ok_or(ill_typed(argument, "a whole number that is not negative"))
             }
         };
         let uid = || required("uid").map(|uid| as_string(uid).and_then(|uid| uid.parse().ok()));
@@ -320,6 +355,18 @@ mod tests {
             "tell_module: argument \"cmd\" must be a string."
         );
         assert_eq!(read(r#"{"cmd":"modules_available","args":{"x":null}}"#), "modules_available: unknown argument \"x\".");
+    }
+
+    #[test]
+    fn whole_numbers_are_those_of_json_schema() {
+        for (number, read_as) in [("5", "5"), ("5.0", "5"), ("5e2", "500"), ("18446744073709551615", "18446744073709551615")] {
+            let command = read(&format!(r#"{{"cmd":"watch","args":{{"revision":{number}}}}}"#));
+            assert_eq!(command, format!("Watch {{ revision: Some({read_as}), timeout: 0 }}"));
+        }
+        for other in ["-1", "0.5", "18446744073709551616", "\"5\"", "null", "[5]"] {
+            let sentence = read(&format!(r#"{{"cmd":"history","args":{{"limit":{other}}}}}"#));
+            assert_eq!(sentence, "history: argument \"limit\" must be a whole number that is not negative.", "{other}");
+        }
     }
 
     #[test]

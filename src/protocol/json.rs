@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Number;
 use serde_json::value::RawValue;
 
 /// A JSON value kept as the text in which it came.
@@ -193,6 +194,14 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
         }
     }
     bytes.len()
+}
+
+/// A number without a fraction that is not negative, also where it is written as `5000.0` or `5e3`, as JSON Schema
+/// counts integers.
+pub(crate) fn whole_number(number: &Number) -> Option<u64> {
+    const END: f64 = 18_446_744_073_709_551_616.0; // 2^64
+    let from_float = |number: f64| (number.fract() == 0.0 && (0.0..END).contains(&number)).then_some(number as u64);
+    number.as_u64().or_else(|| number.as_f64().and_then(from_float))
 }
 
 #[cfg(test)]

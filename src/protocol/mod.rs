@@ -26,7 +26,7 @@ mod validate;
 pub use command::{Command, Target, Verb, Wanted};
 pub use error::ProtocolError;
 pub(crate) use error::shown;
-pub(crate) use json::{Key, as_list, as_string, raw_text, replace_non_finite, write_object};
+pub(crate) use json::{Key, as_list, as_string, raw_text, replace_non_finite, whole_number, write_object};
 pub use json::{Object, Raw, parse_object, raw, raw_null, raw_string, write_string};
 pub use line::{LineBuffer, LineTooLong};
 pub use metrics::{Counts, Launches, Metrics};

@@ -47,10 +47,11 @@ pub use restart::{Restart, RestartOn};
 pub use service::{App, Bounds, Lists, ModuleType, Process, Service, Timeouts};
 pub use tokens::{Keeper, load_tokens, parse_tokens};
 
+use crate::protocol::whole_number;
 use gateway::{MESSAGE_BYTES, read_size};
 use json::{Json, Object};
 use problem::{JsonPath, Problems};
-use read::{Fields, Node, Reader, whole_number};
+use read::{Fields, Node, Reader};
 use read_service::{read_services, why_no_service};
 
 /// The variable of the environment that names the settings file, and holds its absolute path for modules.

@@ -10,6 +10,7 @@ use super::expand::expand;
 use super::json::{Json, Object};
 use super::problem::{JsonPath, Problems, quoted};
 use super::suggest::closest;
+use crate::protocol::whole_number;
 
 /// Longest text shown of a value at fault, in characters.
 const MAX_SHOWN: usize = 60;
@@ -150,17 +151,9 @@ impl Reader<'_> {
     }
 }
 
-/// A number without a fraction that is not negative, also where it is written as `5000.0` or `5e3`, as JSON Schema
-/// counts integers.
+/// The value as a [`whole_number`].
 pub(super) fn whole(value: &Value) -> Option<u64> {
     value.as_number().and_then(whole_number)
-}
-
-/// As [`whole`].
-pub(super) fn whole_number(number: &Number) -> Option<u64> {
-    const END: f64 = 18_446_744_073_709_551_616.0; // 2^64
-    let from_float = |number: f64| (number.fract() == 0.0 && (0.0..END).contains(&number)).then_some(number as u64);
-    number.as_u64().or_else(|| number.as_f64().and_then(from_float))
 }
 
 /// A value at fault, as a sentence shows it.
